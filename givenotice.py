@@ -1,0 +1,1380 @@
+# SPDX-FileCopyrightText: The givenotice developers
+# SPDX-License-Identifier: MIT
+"""Give notice to another service: an HTTP request from the background, no answer expected.
+
+    import givenotice
+    givenotice.push("https://hc.example/ping/9f2c")    # a heartbeat
+    givenotice.push(action_name="worker-job")          # $GIVENOTICE_URI plus parameters
+
+`push` queues and returns; a background thread sends; what is left at the exit of the process
+is sent then, within a small budget. A notice may be late or lost, it is never sent twice, and
+the program never waits for it and never hears of it. It does not promise delivery, it does not
+retry, it keeps nothing on disk.
+
+Settings are environment variables: GIVENOTICE_URI (read at each push), and, read at import,
+GIVENOTICE_DISABLED, GIVENOTICE_TIMEOUT, GIVENOTICE_EXIT_TIMEOUT and GIVENOTICE_BACKLOG.
+
+Homepage: https://github.com/givenotice/givenotice
+"""
+# A library that is a pytest plugin, too, is often imported before pytest could rewrite its
+# assertions; pytest warns of that, and `-W error` would end the user's run, but for this mark:
+# PYTEST_DONT_REWRITE
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading  # by the main thread: a worker that is first to import it is taken for the main one
+from _thread import allocate_lock, get_ident, start_new_thread
+from binascii import b2a_base64
+from collections import deque, namedtuple
+from itertools import count
+from time import monotonic, time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+    from enum import Enum
+    from typing import Any, Union
+    from uuid import UUID
+
+    import pytest
+
+    Scalar = Union[str, bytes, int, float, Decimal, datetime, UUID, Enum]
+    Value = Union[Scalar, Sequence[Scalar], None]
+
+__all__ = [
+    "Notice",
+    "Recorder",
+    "Stats",
+    "build_uri",
+    "flush",
+    "matomo_uri",
+    "push",
+    "recording",
+    "stats",
+]
+__version__ = "1.0.0.dev0"
+
+
+def _setting(name: str, default: float) -> float:
+    """The number in the environment variable *name*; *default* if there is none that makes sense."""
+    try:
+        value = float(os.environ.get(name, default))
+    except ValueError:
+        return default
+    return value if 0 <= value < threading.TIMEOUT_MAX else default
+
+
+# Settings. A script may assign them; deployments set the environment variables.
+DISABLED = os.environ.get("GIVENOTICE_DISABLED", "") == "1"  # True: every push is dropped
+TIMEOUT = _setting("GIVENOTICE_TIMEOUT", 5.0)  # seconds for one request in all
+EXIT_TIMEOUT = _setting("GIVENOTICE_EXIT_TIMEOUT", 2.0)  # seconds for the exit in all; 0: leave at once
+BACKLOG = int(_setting("GIVENOTICE_BACKLOG", 10_000))  # notices that may wait; the next is dropped
+
+# Fixed by measurement.
+WORKERS = 64  # threads at most; 1 000 notices to a server that takes 100 ms need 50 to be sent in 2 s
+IDLE = 2.0  # seconds after which an idle worker ends, and closes its connections
+GRACE = 0.25  # seconds of the exit that are kept for workers to leave after their requests were cut
+REDIRECTS = 5  # redirects that one notice may follow
+BODY = 65_536  # bytes of an answer that are read, at most, to keep the connection alive
+BULK = 500  # notices in one bulk request to Matomo
+BULK_BYTES = 512_000  # bytes in one bulk request; web servers refuse bodies over 1 MB
+LONG = 7_500  # bytes of a query beyond which Matomo gets it as a form; web servers answer 8 KB with 414
+
+
+# --- Build: pure functions from parameters to a URI -------------------------------------------
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_PCHAR = _UNRESERVED | frozenset(b"!$&'()*+,;=:@")  # RFC 3986, 3.3
+_HEX = frozenset("0123456789ABCDEFabcdef")
+
+
+def _table(keep: frozenset[int]) -> list[str]:
+    return [chr(byte) if byte in keep else f"%{byte:02X}" for byte in range(256)]
+
+
+_VALUE = _table(_UNRESERVED)
+_USERINFO = _table(_PCHAR - frozenset(b"@"))
+_PATH = _table(_PCHAR | frozenset(b"/"))
+_QUERY = _table(_PCHAR | frozenset(b"/?"))  # RFC 3986, 3.4; the fragment has the same, 3.5
+
+
+def build_uri(base: str, /, **params: Value) -> str:
+    """Return *base* with its query parameters set: an existing name is replaced, a new one appended.
+
+    None removes a parameter, a list repeats it. Every character outside RFC 3986 *unreserved* is
+    percent-encoded as UTF-8. Raises ValueError or TypeError with a sentence that names the culprit.
+    """
+    scheme, userinfo, host, path, query, fragment = _split(base)
+    query = _set(query, params)
+    user = f"{userinfo}@" if userinfo else ""
+    return f"{scheme}://{user}{host}{path}{query and '?' + query}{fragment and '#' + fragment}"
+
+
+def _split(uri: str) -> tuple[str, str, str, str, str, str]:
+    """The parts of an absolute http(s) URI, normalised as a browser does."""
+    if not isinstance(uri, str):
+        raise TypeError(f"The URI must be a str, not {type(uri).__name__}.")
+    uri = uri.strip(" ")
+    if any(char < " " or "\x7f" <= char <= "\x9f" for char in uri):
+        raise ValueError("The URI must not contain control characters.")
+    scheme, slashes, rest = uri.partition("://")
+    scheme = scheme.lower()
+    if not slashes or scheme not in ("http", "https"):
+        raise ValueError("The URI must be absolute and begin with http:// or https://.")
+    rest, _, fragment = rest.partition("#")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    userinfo, _, host = authority.rpartition("@")
+    return (
+        scheme,
+        _encode(userinfo, _USERINFO),
+        _host(host),
+        _encode(slash + path, _PATH) or "/",
+        "&".join(part for part in _encode(query, _QUERY).split("&") if part),
+        _encode(fragment, _QUERY),
+    )
+
+
+def _host(text: str) -> str:
+    """The host and port, checked; a name that is not ASCII as the DNS knows it (IDNA)."""
+    if text.startswith("["):
+        from ipaddress import IPv6Address  # rare, and 5 ms
+
+        literal, _, port = text[1:].partition("]")
+        try:
+            if "%" in literal or port[:1] not in ("", ":"):
+                raise ValueError
+            host = f"[{IPv6Address(literal)}]"
+        except ValueError:
+            raise ValueError("The URI has no valid IPv6 address in its brackets.") from None
+        port = port[1:]
+    else:
+        name, _, port = text.partition(":")
+        try:
+            host = (name if name.isascii() else name.encode("idna").decode("ascii")).lower()
+        except UnicodeError:
+            raise ValueError("The URI has a host that is no valid domain name.") from None
+        labels = host[:-1].split(".") if host.endswith(".") else host.split(".")
+        if len(host) > 253 or not all(
+            0 < len(label) < 64 and not label.strip("abcdefghijklmnopqrstuvwxyz0123456789-_") for label in labels
+        ):
+            raise ValueError("The URI has no host, or one that is no valid domain name.")
+    if not port:
+        return host
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
+        raise ValueError("The URI has a port that is no number from 1 to 65535.")
+    return f"{host}:{int(port)}"
+
+
+def _encode(text: str, table: list[str], what: str = "The URI") -> str:
+    """Percent-encode what *table* does not keep; what is encoded already stays as it is."""
+    head, *rest = _utf8(text, what).split(b"%")
+    out = [table[byte] for byte in head]
+    for piece in rest:
+        encoded = len(piece) > 1 and _HEX.issuperset(piece[:2].decode("latin-1"))
+        out.append("%" + piece[:2].decode() if encoded else "%25")
+        out += [table[byte] for byte in piece[2 * encoded :]]
+    return "".join(out)
+
+
+def _utf8(text: str, what: str) -> bytes:
+    try:
+        return str.encode(text, "utf-8")
+    except UnicodeEncodeError:  # its own text would show all of *text*, secrets included
+        raise ValueError(f"{what} must not contain a lone surrogate.") from None
+
+
+def _set(query: str, params: dict[str, Any]) -> str:
+    """*query* with *params* set in it: in place where the name is there, else at the end."""
+    if not params:
+        return query
+    pairs = [(_decode(part.partition("=")[0]), part) for part in query.split("&") if part]
+    for name, value in params.items():
+        what = f"Parameter {name!a}"
+        key = "".join([_VALUE[byte] for byte in _utf8(name, what)])
+        values = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
+        new = [(name, f"{key}={_text(item, what)}") for item in values]
+        at = next((i for i, (known, _) in enumerate(pairs) if known == name), len(pairs))
+        pairs = pairs[:at] + new + [pair for pair in pairs[at:] if pair[0] != name]
+    return "&".join([part for _, part in pairs])
+
+
+def _decode(name: str) -> str:
+    """The name of a parameter as servers read it (form decoding: + is a space)."""
+    head, *rest = name.replace("+", " ").split("%")
+    data = head.encode() + b"".join(bytes.fromhex(piece[:2]) + piece[2:].encode() for piece in rest)
+    return data.decode("utf-8", "replace")
+
+
+def _text(value: Any, what: str) -> str:
+    """One value of a parameter, percent-encoded."""
+    if _is(value, "enum", "Enum"):
+        value = value.value
+    if _is(value, "uuid", "UUID"):
+        value = str(value)
+    if isinstance(value, bytes):
+        try:
+            value = bytes.decode(value, "utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{what} must be UTF-8 where it is given as bytes.") from None
+    elif isinstance(value, bool):
+        value = "1" if value else "0"  # the convention of tracking APIs
+    elif isinstance(value, int):
+        try:
+            value = int.__repr__(value)
+        except ValueError:
+            raise ValueError(f"{what} is an integer with too many digits.") from None
+    elif isinstance(value, float) or _is(value, "decimal", "Decimal"):
+        value = float.__repr__(value) if isinstance(value, float) else str(value)
+        if not value[-1].isdigit():  # inf, nan and their like
+            raise ValueError(f"{what} must be a finite number.")
+    elif _is(value, "datetime", "datetime"):
+        if value.utcoffset() is None:
+            raise ValueError(f"{what} must be a datetime with a time zone; a naive one could mean any instant.")
+        value = str(int(value.timestamp() // 1))
+    elif isinstance(value, dict):
+        raise TypeError(f"{what} must not be a dict; pass json.dumps(...) of it.")
+    elif not isinstance(value, str):
+        raise TypeError(f"{what} must not be of type {type(value).__name__}.")
+    return "".join([_VALUE[byte] for byte in _utf8(value, what)])
+
+
+def _is(value: object, module: str, name: str) -> bool:
+    """Whether *value* is of a class in a module that is not imported for it: no import, no instance."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(value, kind)
+
+
+# What Matomo wants to be a number; anything else it stores as 0, or it refuses the whole bulk request.
+_NUMBERS = frozenset(
+    "e_v revenue ec_st ec_tx ec_sh ec_dt search_count lat long gt_ms cdo "
+    "pf_net pf_srv pf_tfr pf_dm1 pf_dm2 pf_onl".split()
+)
+_NEED_TOKEN = ("cip", "country", "region", "city", "lat", "long")
+_DAY = 86_400.0  # seconds; Matomo takes an older time only with a token
+
+
+def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
+    """Return the URI of one page view or event for Matomo's tracking API.
+
+    *endpoint* is the Matomo server (`/matomo.php` is added unless a .php path is there), *idsite* its
+    number of the site, *url* the absolute address of what was seen. Other parameters pass as in `build_uri`;
+    those that Matomo would refuse, or silently store as something else, raise ValueError or TypeError
+    (https://developer.matomo.org/api-reference/tracking-api).
+    """
+    if isinstance(idsite, bool) or not isinstance(idsite, int):
+        raise TypeError("Parameter 'idsite' must be an int.")
+    if idsite < 1:
+        raise ValueError("Parameter 'idsite' must be 1 or more.")
+    scheme, slashes, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
+    if not scheme or not slashes or rest[:1] in ("", "/", "?", "#"):
+        raise ValueError("Parameter 'url' must be an absolute URL, such as https://myapp.example.com/worker/.")
+    for name in ("idsite", "rec", "send_image", "url"):
+        if name in params:
+            raise TypeError(f"Parameter {name!r} is set by matomo_uri itself.")
+    given = {name: value for name, value in params.items() if value is not None}
+    texts = {name: _plain(value, name) for name, value in given.items()}
+    _check(texts, token=bool(texts.get("token_auth")) or "token_auth=" in endpoint)
+    if "e_c" in given:
+        given.setdefault("ca", 1)
+    base, mark, tail = build_uri(endpoint).partition("?")
+    if not base.partition("#")[0].endswith(".php"):
+        base = base.partition("#")[0].rstrip("/") + "/matomo.php"
+    return build_uri(base + mark + tail, **{"idsite": idsite, "rec": 1, "send_image": 0, "url": url, **given})
+
+
+def _plain(value: Any, name: str) -> str:
+    """The value as Matomo sees it: decoded and trimmed; the last one, where there are several."""
+    if isinstance(value, (list, tuple)):
+        value = value[-1] if value else ""
+    return _decode(_text(value, f"Parameter {name!a}")).strip()
+
+
+def _check(texts: dict[str, str], token: bool) -> None:
+    """Raise ValueError for what Matomo's tracking API refuses or changes."""
+    for name in texts.keys() & _NUMBERS:
+        if _number(texts[name]) is None:
+            raise ValueError(f"Parameter {name!r} must be a finite number, with a dot.")
+    for name in texts.keys() & {"cid", "_id"}:
+        if len(texts[name]) != 16 or not _HEX.issuperset(texts[name]):
+            raise ValueError(f"Parameter {name!r} must have 16 hexadecimal digits.")
+    if "e_c" in texts or "e_a" in texts:
+        for name in ("e_c", "e_a"):
+            if not texts.get(name):
+                raise ValueError(f"Parameter {name!r} must not be empty: an event has both e_c and e_a.")
+    if texts.get("ca") == "1" and "action_name" in texts and "e_c" not in texts:
+        raise ValueError("Parameter 'ca' must not be 1 for a page view.")
+    age = _age(texts["cdt"]) if "cdt" in texts else 0.0
+    if age < -_DAY:
+        raise ValueError("Parameter 'cdt' must be seconds, and not in the future; Matomo would take its own time.")
+    age += _number(texts.get("cdo", "0")) or 0.0
+    for name in texts.keys() & set(_NEED_TOKEN):
+        if not token:
+            raise ValueError(f"Parameter {name!r} needs token_auth; without it Matomo answers 400.")
+    if age > _DAY and not token:
+        name = "cdt" if "cdt" in texts else "cdo"
+        raise ValueError(f"Parameter {name!r} is older than 24 hours, which needs token_auth.")
+
+
+def _number(text: str) -> float | None:
+    """A finite number as PHP reads it, else None."""
+    try:
+        number = float(text) if text.isascii() and "_" not in text else None
+    except ValueError:
+        return None
+    return number if number is not None and number - number == 0 else None
+
+
+def _age(cdt: str) -> float:
+    """Seconds since *cdt*: Unix seconds, or a date and time in UTC."""
+    seconds = _number(cdt)
+    if seconds is None:
+        from datetime import datetime, timezone
+
+        try:
+            seconds = datetime.fromisoformat(cdt).replace(tzinfo=timezone.utc).timestamp()
+        except ValueError:
+            raise ValueError("Parameter 'cdt' must be Unix seconds, or YYYY-MM-DD HH:MM:SS in UTC.") from None
+    return time() - seconds
+
+
+# --- Push: from the caller into the queue, without waiting ------------------------------------
+
+
+class Stats(namedtuple("Stats", "pushed sent failed dropped pending")):
+    """Counts of notices since the process began, or was forked."""
+
+    __slots__ = ()
+    pushed: int  # the sum of the others
+    sent: int  # the server answered that it has it
+    failed: int  # sent, or tried to; the server refused, or nobody knows
+    dropped: int  # never tried: malformed, no URI, disabled, the queue full, or the time for the exit over
+    pending: int  # waiting, or under way
+
+
+class _Marker:
+    """A flush() on its way through queue and lanes; `done` opens when all that was before it is dealt with."""
+
+    __slots__ = ("done", "places")
+
+    def __init__(self) -> None:
+        self.places = 1  # in which it stands: the queue first, then each lane that was busy
+        self.done = allocate_lock()
+        self.done.acquire()
+
+    def leave_place(self) -> None:
+        self.places -= 1
+        if not self.places:
+            self.done.release()
+
+
+class _State:
+    """All that belongs to one process. A forked child gets a new one: the parent sends the parent's notices.
+
+    `push` takes no lock that another thread could hold, nor could a signal handler that interrupts it meet a
+    lock that it holds itself: it appends to a deque, and wakes a worker by the release of a raw lock. What the
+    workers, flush and stats share is under `lock`; it is reentrant because flush may be called in a handler.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.queue: deque[Any] = deque()  # of URIs, and of the markers of flush
+        self.room = 0  # push may append while the queue is shorter; 0 sends it to _enqueue, to look closer
+        self.known: tuple[str, ...] = ()  # origins found valid
+        self.drops = count()  # its next() is atomic, so that push can count, too
+        self.overflow = False
+        self.wake = allocate_lock()  # locked: nobody was called; an idle worker waits to acquire it
+        self.wake.acquire()
+        self.lock = threading.RLock()
+        self.crew: set[_Worker] = set()
+        self.none = allocate_lock()  # locked as long as there are workers
+        self.idle = 0  # workers that wait for `wake`
+        self.lanes: dict[Any, deque[Any]] = {}  # what is under way, and what waits for it in order
+        self.bulkless: set[str] = set()  # Matomo endpoints that refuse bulk
+        self.sick: set[str] = set()  # origins that failed last time
+        self.markers = 0  # in the queue
+        self.held = 0  # notices taken from the queue and not dealt with
+        self.sent = self.failed = self.dropped = self.reads = 0
+        self.stop = False  # workers: leave
+        self.closed = False  # the exit is over: nothing is taken any more
+        self.leave = float("inf")  # when workers must be gone
+        self.finalizer: Any = None
+
+
+_state = _State()
+_recording: list[Recorder] = []
+
+
+def push(uri: str | None = None, /, **params: Value) -> bool:
+    """Queue one notice to *uri*, by default $GIVENOTICE_URI, with *params* set on it as by `build_uri`.
+
+    True if it was taken; False if it was dropped: no URI, malformed, GIVENOTICE_DISABLED=1, or the queue full.
+    Returns at once, and raises nothing but under the recorder of a test.
+    """
+    try:
+        state = _state
+        if not params and len(state.queue) < state.room and uri.startswith(state.known) and not DISABLED:  # type: ignore[union-attr]
+            state.queue.append(uri)
+            return True
+        return _sink(uri, params)
+    except Exception:
+        if _recording:
+            raise
+        return False
+
+
+def _enqueue(uri: str | None, params: dict[str, Any]) -> bool:
+    """The sink of production: check the notice, put it in the queue, see to it that a worker will look."""
+    state = _own_state()
+    try:
+        if uri is None:
+            uri = os.environ.get("GIVENOTICE_URI", "")
+        if params or not uri.startswith(state.known):
+            uri = build_uri(uri, **params)
+            origin = "/".join(uri.split("/", 3)[:3]) + "/"
+            if origin not in state.known:
+                state.known = (*state.known[-7:], origin)
+        if not DISABLED and not state.closed:
+            if len(state.queue) + state.held < BACKLOG:
+                state.queue.append(uri)
+                if not state.room:
+                    _rouse(state)
+                return True
+            state.overflow = True
+    except Exception:
+        pass
+    next(state.drops)
+    return False
+
+
+_sink = _enqueue  # the seam: the recorder of the tests puts its own in here
+
+
+def _own_state() -> _State:
+    """The state of this process, also where a fork passed our hook by (uWSGI can do that)."""
+    if _state.pid != os.getpid():
+        _after_fork_in_child()
+    return _state
+
+
+def _rouse(state: _State) -> bool:
+    """Wake an idle worker, or start another; wait for nothing. False if there can be none."""
+    try:
+        _admit(state, True)  # before the rest: whoever pushes in between need not come here
+        if state.idle:
+            state.wake.release()
+        elif len(state.crew) < WORKERS:
+            _finalize_in_multiprocessing(state)
+            # Not Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads,
+            # and for ever at the end of the interpreter before 3.12.
+            start_new_thread(_run, (_Worker(state, state.leave),))
+    except RuntimeError:
+        if not state.idle:  # no thread to be had: at a limit, in some subinterpreters, at the exit of 3.12.1
+            _admit(state, False)
+            return False
+    return True
+
+
+def _admit(state: _State, awake: bool) -> None:
+    """Let push append without a closer look as long as a worker is awake, who looks at the queue again."""
+    state.room = max(0, BACKLOG - state.held) if awake and not state.closed and not _recording else 0
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Wait until all that was pushed before was dealt with, at most *timeout* seconds; True if so.
+
+    The default is EXIT_TIMEOUT.
+    """
+    state = _own_state()
+    deadline = monotonic() + max(0.0, min(EXIT_TIMEOUT if timeout is None else timeout, threading.TIMEOUT_MAX / 2))
+    with state.lock:
+        if state.closed or not (state.queue or state.held):
+            return not state.held
+        marker = _Marker()
+        state.markers += 1
+        state.queue.append(marker)
+    if not _rouse(state):
+        _work(_Worker(state, deadline))  # here, then
+    return marker.done.acquire(True, max(0.0, deadline - monotonic()))
+
+
+def stats() -> Stats:
+    """How many notices were pushed, sent, failed, dropped, and are pending."""
+    state = _own_state()
+    with state.lock:
+        dropped = state.dropped + next(state.drops) - state.reads
+        state.reads += 1
+        pending = len(state.queue) - state.markers + state.held
+        done = (state.sent, state.failed, dropped, pending)
+    return Stats(sum(done), *done)
+
+
+# --- Work: from the queue to the server, in background threads ---------------------------------
+#
+# A worker takes what is next, sends it, and ends when there was nothing to do for IDLE seconds. One that leaves
+# work behind brings in another, so that a single notice costs one thread and a burst gets many.
+#
+# What is under way has a lane, in which what must wait for it stands in order. A plain notice has a lane of its
+# own. A Matomo endpoint has one for all its notices, since Matomo splits a visitor into several visits where his
+# hits arrive side by side; what waits there goes as one bulk request.
+
+
+class _Worker:
+    """One thread's kept-alive connections, and the time that its request may take."""
+
+    def __init__(self, state: _State, leave: float) -> None:
+        self.state = state
+        self.leave = leave  # when it must be gone; finite where flush does the work itself, and in the shell
+        self.deadline = 0.0  # of the request under way
+        self.heard = False  # a byte of its answer
+        self.links: dict[Any, Any] = {}
+        self.socket: Any = None  # of the request under way: the exit shuts it down
+
+    def left(self) -> float:
+        """Seconds that are left for the request."""
+        left = self.deadline - monotonic()
+        if left <= 0 or self.state.stop:
+            raise TimeoutError("timed out")
+        return left
+
+
+def _run(worker: _Worker) -> None:
+    """The life of a worker thread."""
+    try:
+        if sys.version_info >= (3, 10):
+            sys.settrace(threading.gettrace())  # a raw thread does not inherit it from debuggers and coverage
+        _work(worker)
+    except BaseException:  # such as a SystemExit out of somebody's logging handler: a thread would print it
+        pass
+
+
+def _work(worker: _Worker) -> None:
+    state = worker.state
+    with state.lock:
+        if len(state.crew) >= WORKERS:
+            return
+        state.crew.add(worker)
+        state.none.acquire(False)
+    key = None
+    try:
+        while not state.stop and monotonic() < worker.leave:
+            key, batch = _take(state, key)
+            if batch:
+                _deliver(worker, key, batch)
+            elif worker.leave < float("inf") or not _rest(state):
+                break
+    finally:
+        _leave(worker, key)
+
+
+def _take(state: _State, key: Any) -> tuple[Any, list[str]]:
+    """The lane, and its notices to send next: of the lane *key* as long as it has some, then of the queue."""
+    with state.lock:
+        while True:
+            more = _sort(state)
+            lane = state.lanes.get(key)
+            if lane is None:
+                if not more:
+                    return None, []
+                uri = state.queue.popleft()
+                state.held += 1
+                key = _endpoint(uri) or object()
+                lane = state.lanes[key] = deque([uri])
+                _sort(state)
+            batch = _cut(lane, 1 if key in state.bulkless else BULK)
+            if batch:
+                break
+            del state.lanes[key]
+        _admit(state, not state.idle)
+    return key, batch
+
+
+def _sort(state: _State) -> bool:
+    """Move notices from the queue to the lanes that they must wait in; True if one is left that need not wait."""
+    while state.queue:
+        item = state.queue[0]
+        if isinstance(item, _Marker):
+            state.markers -= 1
+            item.places += len(state.lanes)
+            for lane in state.lanes.values():
+                lane.append(item)
+            item.leave_place()
+        else:
+            waiting = state.lanes.get(_endpoint(item))
+            if waiting is None:
+                return True
+            waiting.append(item)
+            state.held += 1
+        state.queue.popleft()
+    return False
+
+
+def _endpoint(uri: str) -> str | None:
+    """The Matomo endpoint that *uri* is a tracking request for, else None."""
+    if ".php?" in uri and "idsite=" in uri and "rec=1" in uri:
+        base, _, query = uri.partition("?")
+        query = f"&{query}&"
+        if base.endswith(".php") and "&rec=1&" in query and "&idsite=" in query:
+            return base
+    return None
+
+
+def _cut(lane: deque[Any], most: int) -> list[str]:
+    """Take the notices from the head of a lane that go in one request."""
+    batch: list[str] = []
+    size = 0
+    while lane and len(batch) < most:
+        if isinstance(lane[0], _Marker):
+            if batch:
+                break
+            lane.popleft().leave_place()
+            continue
+        alone = _needs_form(lane[0])
+        size += len(lane[0])
+        if batch and (alone or size > BULK_BYTES):
+            break
+        batch.append(lane.popleft())
+        if alone:
+            break
+    return batch
+
+
+def _needs_form(uri: str) -> bool:
+    """Whether a Matomo notice must go in the body of a POST: a token stays out of access logs there."""
+    return "token_auth" in uri or len(uri) > LONG
+
+
+def _rest(state: _State) -> bool:
+    """Wait for a push; False if there was none for IDLE seconds."""
+    with state.lock:
+        state.idle += 1
+        _admit(state, False)
+    # Only now is the queue looked at again: a push that came before saw no idle worker to wake.
+    called = bool(state.queue) or state.stop or state.wake.acquire(True, IDLE)
+    with state.lock:
+        state.idle -= 1
+        _admit(state, not state.idle)
+    return called
+
+
+def _leave(worker: _Worker, key: Any) -> None:
+    state = worker.state
+    for link in worker.links.values():
+        link.close()
+    with state.lock:
+        _put_back(state, state.lanes.pop(key, deque()))
+        state.crew.discard(worker)
+        if not state.crew:
+            _admit(state, False)
+            state.none.release()
+    if state.stop:
+        _call(state)  # the next one leaves, too
+    elif state.queue:  # pushed in the last moment
+        _rouse(state)
+
+
+def _put_back(state: _State, lane: deque[Any]) -> None:
+    while lane:
+        item = lane.pop()
+        state.queue.appendleft(item)
+        if isinstance(item, _Marker):
+            state.markers += 1
+        else:
+            state.held -= 1
+
+
+def _call(state: _State) -> None:
+    try:
+        state.wake.release()
+    except RuntimeError:  # somebody was called already
+        pass
+
+
+def _deliver(worker: _Worker, endpoint: Any, batch: list[str]) -> None:
+    """Send a batch in one request; each notice by itself where Matomo did not take the batch."""
+    state = worker.state
+    _network()
+    with state.lock:
+        more = _sort(state)
+    if more:
+        _rouse(state)  # what follows takes a while
+    _log_overflow(state)
+    judged = True if len(batch) == 1 else _send_bulk(worker, endpoint, batch)
+    if judged is None:  # all is settled
+        return
+    sent = 0
+    for uri in batch:
+        if state.stop or monotonic() >= worker.leave:
+            _settle(state, dropped=1)
+        else:
+            sent += _send(worker, uri)
+    if len(batch) > 1 and (judged is False or sent == len(batch)):
+        state.bulkless.add(endpoint)  # it was not the content that was refused
+
+
+def _send(worker: _Worker, uri: str) -> bool:
+    """Send one notice."""
+    begin = monotonic()
+    try:
+        parts = _split(uri)
+    except Exception:  # the little that push did not look at, such as control characters
+        _settle(worker.state, dropped=1)
+        return False
+    form = _needs_form(uri) and _endpoint(uri) is not None
+    try:
+        if form:
+            status, _ = _fetch(worker, (*parts[:4], "", ""), parts[4].encode(), "application/x-www-form-urlencoded")
+        else:
+            status, _ = _fetch(worker, parts)
+        reason = str(status)
+    except Exception as error:
+        status, reason = 0, _reason(error)
+    sent = 200 <= status < 300
+    _settle(worker.state, sent=sent, failed=not sent)
+    _log_delivery(worker.state, parts, sent, reason, monotonic() - begin)
+    return sent
+
+
+def _send_bulk(worker: _Worker, endpoint: str, batch: list[str]) -> bool | None:
+    """Send notices to Matomo in one request. None: they are settled. Else nothing was stored, and each must go
+    by itself: True where it may be that one of them is to blame, False where the server does not take bulk.
+    """
+    import json
+
+    begin = monotonic()
+    all_parts = []
+    for uri in batch:
+        try:
+            all_parts.append(_split(uri))
+        except Exception:
+            return True
+    body = json.dumps({"requests": ["?" + parts[4] for parts in all_parts]}).encode()
+    target = (*all_parts[0][:4], "", "")
+    try:
+        status, answer = _fetch(worker, target, body, "application/json", follow=False)
+        reason = str(status)
+    except Exception as error:
+        status, answer, reason = 0, None, _reason(error)
+    sent = 0
+    if 200 <= status < 300 and answer is not None:
+        try:
+            told = json.loads(answer)
+            sent, invalid = int(told["tracked"]), int(told["invalid"])
+            if told["status"] != "success" or not sent + invalid:
+                return False
+        except (ValueError, TypeError, KeyError):
+            if status != 204 and not answer.startswith(b"GIF8"):
+                return False
+            sent = len(batch)
+    elif 300 <= status <= 500 and answer is not None:
+        return status == 500
+    sent = min(sent, len(batch))
+    _settle(worker.state, sent=sent, failed=len(batch) - sent)
+    for parts in all_parts:
+        _log_delivery(worker.state, parts, sent > 0, reason, monotonic() - begin)
+    return None
+
+
+def _settle(state: _State, sent: int = 0, failed: int = 0, dropped: int = 0) -> None:
+    """Count what was dealt with."""
+    with state.lock:
+        state.sent += sent
+        state.failed += failed
+        state.dropped += dropped
+        state.held -= sent + failed + dropped
+
+
+def _reason(error: Exception) -> str:
+    """Why a request failed, without a word of what was asked."""
+    name = type(error).__name__
+    return "timed out" if name in ("TimeoutError", "timeout") else getattr(error, "strerror", None) or name
+
+
+def _log_overflow(state: _State) -> None:
+    if state.overflow and "" not in state.sick:
+        state.sick.add("")
+        _log(state, "WARNING", "The queue of notices is full; new ones are dropped.")
+    elif "" in state.sick and len(state.queue) < BACKLOG // 2:
+        state.overflow = False
+        state.sick.discard("")
+        _log(state, "INFO", "The queue of notices has room again.")
+
+
+def _log_delivery(state: _State, parts: tuple[str, ...], sent: bool, reason: str, seconds: float) -> None:
+    """A line for each notice at DEBUG, and one when an origin begins to fail, or works again."""
+    origin = f"{parts[0]}://{parts[2]}"
+    _log(state, "DEBUG", "%s%s %s %.0f ms", origin, parts[3], reason, seconds * 1000)
+    if sent and origin in state.sick:
+        state.sick.discard(origin)
+        _log(state, "INFO", "Notices to %s are delivered again.", origin)
+    elif not sent and origin not in state.sick and len(state.sick) < 1000:
+        state.sick.add(origin)
+        _log(state, "WARNING", "Notices to %s are not delivered: %s.", origin, reason)
+
+
+def _log(state: _State, level: str, message: str, *args: object) -> None:
+    """Log to "givenotice", unless nobody has imported logging: then there is nobody who could listen."""
+    logging = sys.modules.get("logging")
+    if logging is None or state.stop:  # at the end of the interpreter a thread that writes can abort it
+        return
+    try:
+        logger = logging.getLogger("givenotice")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+        logger.log(getattr(logging, level), message, *args)
+    except Exception:  # a handler of the app's that raises, or logging that is just being imported
+        pass
+
+
+# --- Send: one request, with a limit to its whole time ------------------------------------------
+
+_loading = allocate_lock()  # held while a worker imports, or starts TLS: forks and the exit wait for it
+_opener: Any = None
+
+
+def _network() -> Any:
+    """The opener; it is made by the first worker, since its imports take 40 ms."""
+    global _opener
+    if _opener is None:
+        with _loading:
+            _opener = _opener or _make_opener()
+    return _opener
+
+
+def _fetch(
+    worker: _Worker, parts: tuple[str, ...], data: bytes | None = None, mime: str = "", follow: bool = True
+) -> tuple[int, bytes | None]:
+    """Status and body of the answer; the body is None if the connection broke in it."""
+    from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+    from urllib.request import Request
+
+    worker.deadline = min(monotonic() + TIMEOUT, worker.leave)
+    headers = {"Content-Type": mime} if mime else {}
+    for _ in range(REDIRECTS + 1):
+        scheme, userinfo, host, path, query, _ = parts
+        if userinfo:
+            user = unquote_to_bytes(userinfo if ":" in userinfo else userinfo + ":")
+            headers["Authorization"] = "Basic " + b2a_base64(user, newline=False).decode()
+        uri = f"{scheme}://{host}{path}"
+        request: Any = Request(f"{uri}?{query}" if query else uri, data, headers)
+        request.worker = worker
+        status, location, body = _network().open(request)
+        if status not in (301, 302, 303, 307, 308) or not location or not follow:
+            break
+        # Headers are bytes that http.client reads as Latin-1.
+        parts = _split(urljoin(uri, location.encode("latin-1").decode("utf-8", "replace")))
+        if data and (urlsplit(f"//{host}").hostname != urlsplit(f"//{parts[2]}").hostname or (scheme > parts[0])):
+            break
+        if (scheme, host) != (parts[0], parts[2]):
+            headers.pop("Authorization", None)
+    return status, body
+
+
+def _make_opener() -> Any:
+    """An opener for http and https, with the proxies of the environment, that keeps connections alive."""
+    import encodings.idna  # noqa: F401  # getaddrinfo needs it, and would import it outside of our lock
+    import socket
+    from http import client
+    from urllib import parse, request  # noqa: F401
+
+    here = threading.local()  # .worker: whose request it is
+
+    class Bounded:
+        """A socket that reads within the request's time; a timeout alone begins anew with each byte."""
+
+        def recv_into(self: Any, *args: Any) -> int:
+            self.settimeout(here.worker.left())
+            size: int = super().recv_into(*args)  # type: ignore[misc]
+            here.worker.heard = here.worker.heard or size > 0
+            return size
+
+        def do_handshake(self: Any, *args: Any) -> None:
+            here.worker.socket = self
+            self.settimeout(here.worker.left())
+            super().do_handshake(*args)  # type: ignore[misc]
+
+    class Socket(Bounded, socket.socket):
+        pass
+
+    def dial(address: tuple[str, int], *_: object) -> socket.socket:
+        """As socket.create_connection, but with one limit to the time for all addresses of a host."""
+        found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
+        for number, (family, kind, protocol, _, peer) in enumerate(found, 1):
+            sock = here.worker.socket = Socket(family, kind, protocol)
+            try:
+                sock.settimeout(here.worker.left() / (len(found) - number + 1))
+                sock.connect(peer)
+                return sock
+            except BaseException as error:
+                sock.close()
+                if number == len(found) or not isinstance(error, OSError):
+                    raise
+        raise OSError("no address")
+
+    class Link:
+        """A connection that remembers whether it was reset."""
+
+        reset = False
+
+        def close(self: Any) -> None:
+            if self.sock is not None and self.sock.fileno() >= 0:
+                self.reset = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            super().close()  # type: ignore[misc]
+
+    class HTTPLink(Link, client.HTTPConnection):
+        pass
+
+    class HTTPSLink(Link, client.HTTPSConnection):
+        pass
+
+    def closed(sock: Any) -> bool:
+        """Whether the server has closed, or spoken on, an idle connection."""
+        sock.settimeout(0)
+        try:
+            socket.socket.recv(sock, 1, socket.MSG_PEEK)  # of the plain socket also where there is TLS on it
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    class Handler(request.HTTPHandler):
+        context: Any = None
+
+        def http_open(self, req: Any) -> Any:
+            return self.do_open(HTTPLink, req)
+
+        def https_open(self, req: Any) -> Any:
+            if self.context is None:
+                with _loading:
+                    if self.context is None:
+                        import ssl
+
+                        class TLSSocket(Bounded, ssl.SSLSocket):
+                            pass
+
+                        context = ssl.create_default_context()
+                        context.sslsocket_class = TLSSocket
+                        self.context = context
+            return self.do_open(HTTPSLink, req, context=self.context)
+
+        https_request = request.HTTPHandler.http_request
+
+        def do_open(self, kind: Any, req: Any, **options: Any) -> Any:
+            worker = here.worker = req.worker
+            worker.heard = False
+            key = kind, req.host, req._tunnel_host
+            link = worker.links.pop(key, None)
+            if link is not None and closed(link.sock):
+                link.close()
+                link = None
+            used = link is not None
+            headers = {**req.unredirected_hdrs, **req.headers}
+            if link is None:
+                link = kind(req.host, **options)
+                link._create_connection = dial
+                if req._tunnel_host:
+                    auth = headers.pop("Proxy-authorization", None)
+                    link.set_tunnel(req._tunnel_host, headers={"Proxy-Authorization": auth} if auth else {})
+            try:
+                if used:
+                    worker.socket = link.sock
+                    link.sock.settimeout(worker.left())
+                link.request(req.get_method(), req.selector, req.data, headers)
+                response = link.getresponse()
+            except (OSError, client.HTTPException) as error:
+                link.close()
+                # On a connection that was idle, a reset before any answer proves that the server had closed it
+                # before it read the request: the only case in which a request may be made again.
+                reset = isinstance(error, (ConnectionResetError, BrokenPipeError)) and not isinstance(
+                    error, client.RemoteDisconnected
+                )
+                if used and not worker.heard and (reset or link.reset):
+                    return self.do_open(kind, req, **options)
+                raise
+            except BaseException:
+                link.close()
+                raise
+            try:
+                body = response.read(BODY)
+            except (OSError, client.HTTPException):
+                body = None
+            if response.isclosed() and link.sock is not None and body is not None:
+                worker.links[key] = link
+            else:
+                response.close()
+                link.close()
+            worker.socket = None
+            return response.status, response.getheader("Location"), body
+
+    opener = request.OpenerDirector()
+    opener.add_handler(request.ProxyHandler(request.getproxies_environment()))
+    opener.add_handler(Handler())
+    opener.addheaders = [("User-Agent", f"givenotice/{__version__}")]
+    return opener
+
+
+# --- Exit and fork --------------------------------------------------------------------------------
+
+
+def _at_exit() -> None:
+    """Flush, within the budget. Then see to it that no worker is inside OpenSSL or an import, where the end of the
+    interpreter would crash it (1 process in 100), nor alive at all where a subinterpreter ends.
+    """
+    state = _own_state()
+    deadline = monotonic() + EXIT_TIMEOUT
+    try:
+        flush(max(0.0, EXIT_TIMEOUT - GRACE))
+    except BaseException:  # Ctrl-C: leave now
+        deadline = 0.0
+    try:
+        with state.lock:
+            workers = bool(state.crew)
+            state.closed = state.stop = True
+            _admit(state, False)
+            for lane in state.lanes.values():
+                _put_back(state, lane)
+            state.dropped += len(state.queue) - state.markers
+            state.markers = 0
+            state.queue.clear()
+        if workers:
+            _dismiss(state, max(deadline - monotonic(), GRACE / 2))
+    except BaseException:
+        pass
+
+
+def _dismiss(state: _State, seconds: float) -> None:
+    """Cut what is under way, and wait for the workers to leave."""
+    deadline = monotonic() + seconds
+    if _loading.acquire(True, seconds):
+        _loading.release()
+    for worker in list(state.crew):
+        try:
+            # Of the plain socket: the shutdown of TLS would take the session away from under the worker.
+            sys.modules["socket"].socket.shutdown(worker.socket, 2)
+        except Exception:  # it was closed just now, or never opened
+            pass
+    _call(state)
+    if state.none.acquire(True, max(0.0, deadline - monotonic())):
+        state.none.release()
+        nap = allocate_lock()
+        nap.acquire()
+        nap.acquire(True, 0.001)  # the last worker has left our code; let it leave Python's
+
+
+def _finalize_in_multiprocessing(state: _State) -> None:
+    """Have the exit run in children of multiprocessing, too: before 3.13 they skip atexit."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if state.finalizer is None and util and process and process.parent_process() is not None:
+        state.finalizer = util.Finalize(None, _at_exit, exitpriority=-100)
+
+
+_forking = 0  # the thread that holds _loading for its fork
+
+
+def _before_fork() -> None:
+    """Keep workers out of an import, which would hang the child; send idle ones away, since 3.12 warns of threads."""
+    global _forking
+    try:
+        if _loading.acquire(True, 2.0):
+            _forking = get_ident()
+        state = _state
+        with state.lock:
+            idle = 0 < len(state.crew) == state.idle and not state.queue
+            state.stop = state.stop or idle
+        if idle and not state.closed:
+            _call(state)
+            if state.none.acquire(True, 0.05):
+                state.none.release()
+            state.stop = False
+            if state.queue:
+                _rouse(state)
+    except Exception:
+        pass
+
+
+def _after_fork_in_parent() -> None:
+    global _forking
+    if _forking == get_ident():
+        _forking = 0
+        _loading.release()
+
+
+def _after_fork_in_child() -> None:
+    """The notices that wait are the parent's, and so are its workers."""
+    global _state, _loading, _forking
+    _state, _loading, _forking = _State(), allocate_lock(), 0
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
+
+
+# --- Record: the sink of tests ----------------------------------------------------------------------
+
+
+class Notice(str):
+    """The URI of one recorded notice."""
+
+    __slots__ = ()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters, decoded; a repeated name gives a list."""
+        from urllib.parse import parse_qsl, urlsplit
+
+        params: dict[str, Any] = {}
+        for name, value in parse_qsl(urlsplit(self).query, keep_blank_values=True):
+            if name not in params:
+                params[name] = value
+            elif isinstance(params[name], list):
+                params[name].append(value)
+            else:
+                params[name] = [params[name], value]
+        return params
+
+
+class Recorder(list[Notice]):
+    """The notices pushed in a test, in order."""
+
+    def matching(self, **params: Value) -> list[Notice]:
+        """Those whose parameters contain the given ones; None stands for a parameter that is absent."""
+        expected = _expected(params)
+        return [notice for notice in self if not _differing(notice, expected)]
+
+    def assert_one(self, **params: Value) -> Notice:
+        """Return the one notice whose parameters contain the given ones; fail if there is none, or several."""
+        __tracebackhide__ = True
+        found = self.matching(**params)
+        if len(found) != 1:
+            raise AssertionError(_explain(self, found, _expected(params)))
+        return found[0]
+
+
+class recording:  # noqa: N801  # reads as the function that it stands for
+    """`with recording() as notices:` what is pushed meanwhile, from any thread, is recorded and not sent.
+
+    A malformed URI or parameter raises at the push that made it.
+    """
+
+    def __enter__(self) -> Recorder:
+        self.recorder = Recorder()
+        _divert(self.recorder)
+        return self.recorder
+
+    def __exit__(self, *_: object) -> None:
+        _restore(self.recorder)
+
+
+def _divert(recorder: Recorder) -> None:
+    global _sink
+    with _state.lock:
+        _recording.append(recorder)
+        _sink = _record
+        _admit(_state, False)
+
+
+def _restore(recorder: Recorder) -> None:
+    global _sink
+    with _state.lock:
+        _recording[:] = [other for other in _recording if other is not recorder]
+        if not _recording:
+            _sink = _enqueue
+
+
+def _record(uri: str | None, params: dict[str, Any]) -> bool:
+    """The sink of tests. Without a URI the parameters are recorded alone: tests need no environment."""
+    if uri is None:
+        uri = os.environ.get("GIVENOTICE_URI", "")
+    if not uri and not params:
+        return False
+    _recording[-1].append(Notice(build_uri(uri, **params) if uri else f"?{_set('', params)}"))
+    return True
+
+
+def _expected(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as they come out of a notice."""
+    return {name: Notice(f"?{_set('', {name: value})}").params.get(name) for name, value in params.items()}
+
+
+def _differing(notice: Notice, expected: dict[str, Any]) -> list[str]:
+    params = notice.params
+    return [name for name, value in expected.items() if params.get(name) != value]
+
+
+def _explain(notices: list[Notice], found: list[Notice], expected: dict[str, Any]) -> str:
+    """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
+    lines = ["Expected one notice with", *(_line(name, value) for name, value in expected.items())]
+    if found:
+        lines.append(f"but {len(found)} match:")
+    else:
+        lines.append(f"but none of {len(notices)} matches; nearest first, ! marks what differs:")
+    shown = found or sorted(notices, key=lambda notice: len(_differing(notice, expected)))
+    for notice in shown[:10]:
+        params = notice.params
+        differing = _differing(notice, expected)
+        lines.append("  " + (_shorten(_mask(notice.partition("?")[0]), 76) or "(no URI)"))
+        lines += [_line(name, params.get(name), "!" if name in differing else " ") for name in expected]
+        lines += [_line(name, value) for name, value in params.items() if name not in expected]
+    if len(shown) > 10:
+        lines.append(f"  and {len(shown) - 10} more")
+    return "\n".join(lines)
+
+
+def _line(name: str, value: Any, mark: str = " ") -> str:
+    text = "(absent)" if value is None else "***" if name == "token_auth" else repr(value)
+    return f"  {mark} {_shorten(name, 30)} = {_shorten(text, 40)}"
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _mask(uri: str) -> str:
+    """*uri* without what must not be shown: a token, a password."""
+    before, slashes, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    shown = f"{before}{slashes}{'***@' if at else ''}{host}{slash}{path}"
+    base, mark, query = shown.partition("?")
+    parts = [
+        part.partition("=")[0] + "=***" if _decode(part.partition("=")[0]) == "token_auth" else part
+        for part in query.split("&")
+    ]
+    return base + mark + "&".join(parts)
+
+
+# --- Under pytest -----------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The plugin: from here on nothing is sent, and the fixture `notices` has what a test pushed."""
+    import pytest
+
+    class Fixtures:
+        def __init__(self) -> None:
+            self.copies: list[tuple[Any, Any]] = []
+
+        @pytest.fixture
+        def notices(self) -> Iterator[Recorder]:
+            """The notices that the test pushed, in order; nothing is sent."""
+            recorder = Recorder()
+            for divert, _ in self.copies:
+                divert(recorder)
+            yield recorder
+            for _, restore in self.copies:
+                restore(recorder)
+
+    everything = Recorder()
+    before = os.environ.get("GIVENOTICE_DISABLED")
+    _divert(everything)
+    os.environ["GIVENOTICE_DISABLED"] = "1"  # for the processes that tests start
+
+    def undo() -> None:
+        os.environ.pop("GIVENOTICE_DISABLED")
+        if before is not None:
+            os.environ["GIVENOTICE_DISABLED"] = before
+        if len(_recording) > 1:  # pytest within pytest; else the rest of the process is silent, too
+            _restore(everything)
+
+    config.add_cleanup(undo)
+    # A vendored copy beside an installed one records into the same list, whichever came first.
+    fixtures: Any = config.pluginmanager.get_plugin("givenotice-fixtures")
+    if fixtures is None:
+        fixtures = Fixtures()
+        config.pluginmanager.register(fixtures, "givenotice-fixtures")
+    fixtures.copies.append((_divert, _restore))
+
+
+# --- In the shell -------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Send notices from the command line; the exit status."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="givenotice",
+        usage="%(prog)s [options] [URI ...] [NAME=VALUE ...]",
+        description="Give notice to another service: send an HTTP request, expect no answer.",
+        epilog="Each NAME=VALUE is set as a parameter on each URI, or on $GIVENOTICE_URI if there is none.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("arguments", nargs="*", metavar="URI or NAME=VALUE", help=argparse.SUPPRESS)
+    parser.add_argument("-t", "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="for the whole run")
+    parser.add_argument("-v", "--verbose", action="store_true", help="a line for each notice on stderr")
+    parser.add_argument("-f", "--fail", action="store_true", help="exit 1 if a notice was not delivered")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="print the URIs, send nothing")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    options = parser.parse_intermixed_args(argv)
+    try:
+        uris = _uris(options.arguments)
+        if not 0 <= options.timeout < threading.TIMEOUT_MAX:
+            raise ValueError("The timeout must be a number of seconds, 0 or more.")
+    except (ValueError, TypeError) as error:
+        parser.error(str(error))
+    if options.dry_run:
+        for uri in uris:
+            print(_mask(uri))
+        return 0
+    if options.verbose:
+        _log_to_stderr()
+    try:
+        delivered = _send_all(uris, options.timeout)
+    except KeyboardInterrupt:
+        return 130
+    return 1 if options.fail and not delivered else 0
+
+
+def _uris(arguments: list[str]) -> list[str]:
+    uris = []
+    params: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.lower().startswith(("http://", "https://")):
+            uris.append(argument)
+        elif equals:
+            params.setdefault(name, []).append(value)
+        else:
+            raise ValueError(f"Argument {name!a} is neither NAME=VALUE nor a URI with http:// or https://.")
+    uris = uris or [os.environ.get("GIVENOTICE_URI", "")]
+    if not uris[0]:
+        raise ValueError("There is no URI: name one, or set GIVENOTICE_URI.")
+    return [build_uri(uri, **params) for uri in uris]
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno == logging.DEBUG)  # a line for each notice, and no more
+    logger = logging.getLogger("givenotice")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+
+
+def _send_all(uris: list[str], timeout: float) -> bool:
+    """Push all, wait for at most *timeout* seconds; True if all were delivered."""
+    global TIMEOUT, EXIT_TIMEOUT
+    state = _own_state()
+    state.leave = monotonic() + timeout
+    TIMEOUT, EXIT_TIMEOUT = timeout, 0.0
+    for uri in uris:
+        push(uri)
+    flush(timeout + GRACE)  # a request that is cut at the timeout still has its line
+    for uri in [uri for uri in state.queue if isinstance(uri, str)]:
+        _log_delivery(state, _split(uri), False, "not tried", 0.0)
+    return stats().sent == len(uris)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
