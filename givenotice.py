@@ -161,7 +161,8 @@ def _host(text: str) -> str:
             raise ValueError("The URI has a host that is no valid domain name.") from None
         labels = host[:-1].split(".") if host.endswith(".") else host.split(".")
         if len(host) > 253 or not all(
-            0 < len(label) < 64 and not label.strip("abcdefghijklmnopqrstuvwxyz0123456789-_") for label in labels
+            0 < len(label) < 64 and not label.strip("abcdefghijklmnopqrstuvwxyz0123456789-_")
+            for label in labels
         ):
             raise ValueError("The URI has no host, or one that is no valid domain name.")
     if not port:
@@ -235,7 +236,9 @@ def _text(value: Any, what: str) -> str:
             raise ValueError(f"{what} must be a finite number.")
     elif _is(value, "datetime", "datetime"):
         if value.utcoffset() is None:
-            raise ValueError(f"{what} must be a datetime with a time zone; a naive one could mean any instant.")
+            raise ValueError(
+                f"{what} must be a datetime with a time zone; a naive one could mean any instant."
+            )
         value = str(int(value.timestamp() // 1))
     elif isinstance(value, dict):
         raise TypeError(f"{what} must not be a dict; pass json.dumps(...) of it.")
@@ -273,7 +276,9 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
         raise ValueError("Parameter 'idsite' must be 1 or more.")
     scheme, slashes, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not scheme or not slashes or rest[:1] in ("", "/", "?", "#"):
-        raise ValueError("Parameter 'url' must be an absolute URL, such as https://myapp.example.com/worker/.")
+        raise ValueError(
+            "Parameter 'url' must be an absolute URL, such as https://myapp.example.com/worker/."
+        )
     for name in ("idsite", "rec", "send_image", "url"):
         if name in params:
             raise TypeError(f"Parameter {name!r} is set by matomo_uri itself.")
@@ -311,7 +316,9 @@ def _check(texts: dict[str, str], token: bool) -> None:
         raise ValueError("Parameter 'ca' must not be 1 for a page view.")
     age = _age(texts["cdt"]) if "cdt" in texts else 0.0
     if age < -_DAY:
-        raise ValueError("Parameter 'cdt' must be seconds, and not in the future; Matomo would take its own time.")
+        raise ValueError(
+            "Parameter 'cdt' must be seconds, and not in the future; Matomo would take its own time."
+        )
     age += _number(texts.get("cdo", "0")) or 0.0
     for name in texts.keys() & set(_NEED_TOKEN):
         if not token:
@@ -491,7 +498,9 @@ def flush(timeout: float | None = None) -> bool:
     The default is EXIT_TIMEOUT.
     """
     state = _own_state()
-    deadline = monotonic() + max(0.0, min(EXIT_TIMEOUT if timeout is None else timeout, threading.TIMEOUT_MAX / 2))
+    deadline = monotonic() + max(
+        0.0, min(EXIT_TIMEOUT if timeout is None else timeout, threading.TIMEOUT_MAX / 2)
+    )
     with state.lock:
         if state.closed or not (state.queue or state.held):
             return not state.held
@@ -728,7 +737,9 @@ def _send(worker: _Worker, uri: str) -> bool:
     form = _needs_form(uri) and _endpoint(uri) is not None
     try:
         if form:
-            status, _ = _fetch(worker, (*parts[:4], "", ""), parts[4].encode(), "application/x-www-form-urlencoded")
+            status, _ = _fetch(
+                worker, (*parts[:4], "", ""), parts[4].encode(), "application/x-www-form-urlencoded"
+            )
         else:
             status, _ = _fetch(worker, parts)
         reason = str(status)
@@ -855,8 +866,9 @@ def _fetch(
 
     worker.deadline = min(monotonic() + TIMEOUT, worker.leave)
     headers = {"Content-Type": mime} if mime else {}
-    for _ in range(REDIRECTS + 1):
-        scheme, userinfo, host, path, query, _ = parts
+    status, body = 0, None
+    for _hop in range(REDIRECTS + 1):
+        scheme, userinfo, host, path, query, _fragment = parts
         if userinfo:
             user = unquote_to_bytes(userinfo if ":" in userinfo else userinfo + ":")
             headers["Authorization"] = "Basic " + b2a_base64(user, newline=False).decode()
@@ -868,7 +880,9 @@ def _fetch(
             break
         # Headers are bytes that http.client reads as Latin-1.
         parts = _split(urljoin(uri, location.encode("latin-1").decode("utf-8", "replace")))
-        if data and (urlsplit(f"//{host}").hostname != urlsplit(f"//{parts[2]}").hostname or (scheme > parts[0])):
+        if data and (
+            urlsplit(f"//{host}").hostname != urlsplit(f"//{parts[2]}").hostname or (scheme > parts[0])
+        ):
             break
         if (scheme, host) != (parts[0], parts[2]):
             headers.pop("Authorization", None)
@@ -887,16 +901,16 @@ def _make_opener() -> Any:
     class Bounded:
         """A socket that reads within the request's time; a timeout alone begins anew with each byte."""
 
-        def recv_into(self: Any, *args: Any) -> int:
+        def recv_into(self: Any, *args: Any, **options: Any) -> int:
             self.settimeout(here.worker.left())
-            size: int = super().recv_into(*args)  # type: ignore[misc]
+            size: int = super().recv_into(*args, **options)  # type: ignore[misc]
             here.worker.heard = here.worker.heard or size > 0
             return size
 
-        def do_handshake(self: Any, *args: Any) -> None:
+        def do_handshake(self: Any, *args: Any, **options: Any) -> None:
             here.worker.socket = self
             self.settimeout(here.worker.left())
-            super().do_handshake(*args)  # type: ignore[misc]
+            super().do_handshake(*args, **options)  # type: ignore[misc]
 
     class Socket(Bounded, socket.socket):
         pass
@@ -904,7 +918,7 @@ def _make_opener() -> Any:
     def dial(address: tuple[str, int], *_: object) -> socket.socket:
         """As socket.create_connection, but with one limit to the time for all addresses of a host."""
         found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
-        for number, (family, kind, protocol, _, peer) in enumerate(found, 1):
+        for number, (family, kind, protocol, _name, peer) in enumerate(found, 1):
             sock = here.worker.socket = Socket(family, kind, protocol)
             try:
                 sock.settimeout(here.worker.left() / (len(found) - number + 1))
@@ -965,10 +979,10 @@ def _make_opener() -> Any:
 
         https_request = request.HTTPHandler.http_request
 
-        def do_open(self, kind: Any, req: Any, **options: Any) -> Any:
+        def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
             worker = here.worker = req.worker
             worker.heard = False
-            key = kind, req.host, req._tunnel_host
+            key = http_class, req.host, req._tunnel_host
             link = worker.links.pop(key, None)
             if link is not None and closed(link.sock):
                 link.close()
@@ -976,7 +990,7 @@ def _make_opener() -> Any:
             used = link is not None
             headers = {**req.unredirected_hdrs, **req.headers}
             if link is None:
-                link = kind(req.host, **options)
+                link = http_class(req.host, **options)
                 link._create_connection = dial
                 if req._tunnel_host:
                     auth = headers.pop("Proxy-authorization", None)
@@ -995,7 +1009,7 @@ def _make_opener() -> Any:
                     error, client.RemoteDisconnected
                 )
                 if used and not worker.heard and (reset or link.reset):
-                    return self.do_open(kind, req, **options)
+                    return self.do_open(http_class, req, **options)
                 raise
             except BaseException:
                 link.close()
@@ -1160,7 +1174,7 @@ class Recorder(list[Notice]):
         return found[0]
 
 
-class recording:  # noqa: N801  # reads as the function that it stands for
+class recording:
     """`with recording() as notices:` what is pushed meanwhile, from any thread, is recorded and not sent.
 
     A malformed URI or parameter raises at the push that made it.
@@ -1243,7 +1257,7 @@ def _mask(uri: str) -> str:
     """*uri* without what must not be shown: a token, a password."""
     before, slashes, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
+    _user, at, host = authority.rpartition("@")
     shown = f"{before}{slashes}{'***@' if at else ''}{host}{slash}{path}"
     base, mark, query = shown.partition("?")
     parts = [
@@ -1310,7 +1324,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("arguments", nargs="*", metavar="URI or NAME=VALUE", help=argparse.SUPPRESS)
-    parser.add_argument("-t", "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="for the whole run")
+    parser.add_argument(
+        "-t", "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="for the whole run"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for each notice on stderr")
     parser.add_argument("-f", "--fail", action="store_true", help="exit 1 if a notice was not delivered")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print the URIs, send nothing")

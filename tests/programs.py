@@ -1,0 +1,39 @@
+"""Programs in processes of their own, as users run them: what they print, how they end, how long they take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from time import monotonic
+
+import givenotice
+
+HOME = Path(givenotice.__file__).parent
+
+
+@dataclass
+class Ended:
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def run(source: str, *arguments: str, options: tuple[str, ...] = (), **settings: str) -> Ended:
+    """Run *source* as a script: *arguments* are its sys.argv[1:], *settings* its environment variables."""
+    return execute([sys.executable, *options, "-c", dedent(source), *arguments], **settings)
+
+
+def execute(command: list[str], **settings: str) -> Ended:
+    """Run *command* to its end, with givenotice in reach of its Pythons."""
+    path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIVENOTICE_")}
+    begin = monotonic()
+    done = subprocess.run(
+        command, env={**kept, "PYTHONPATH": path, **settings}, capture_output=True, text=True, timeout=60, check=False
+    )
+    return Ended(done.returncode, done.stdout, done.stderr, monotonic() - begin)
