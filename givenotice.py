@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     Scalar = Union[str, bytes, int, float, Decimal, datetime, UUID, Enum]
     Value = Union[Scalar, Sequence[Scalar], None]
+    Parts = tuple[str, str, str, str, str, str]  # scheme, userinfo, host and port, path, query, fragment
 
 __all__ = [
     "Notice",
@@ -115,7 +116,7 @@ def build_uri(base: str, /, **params: Value) -> str:
     return f"{scheme}://{user}{host}{path}{query and '?' + query}{fragment and '#' + fragment}"
 
 
-def _split(uri: str) -> tuple[str, str, str, str, str, str]:
+def _split(uri: str) -> Parts:
     """The parts of an absolute http(s) URI, normalised as a browser does."""
     if not isinstance(uri, str):
         raise TypeError(f"The URI must be a str, not {type(uri).__name__}.")
@@ -254,11 +255,10 @@ def _is(value: object, module: str, name: str) -> bool:
 
 
 # What Matomo wants to be a number; anything else it stores as 0, or it refuses the whole bulk request.
-_NUMBERS = frozenset(
-    "e_v revenue ec_st ec_tx ec_sh ec_dt search_count lat long gt_ms cdo "
-    "pf_net pf_srv pf_tfr pf_dm1 pf_dm2 pf_onl".split()
-)
-_NEED_TOKEN = ("cip", "country", "region", "city", "lat", "long")
+_NUMBERS = {"e_v", "revenue", "ec_st", "ec_tx", "ec_sh", "ec_dt", "search_count", "lat", "long", "cdo"} | {
+    f"pf_{phase}" for phase in ("net", "srv", "tfr", "dm1", "dm2", "onl")
+}
+_NEED_TOKEN = {"cip", "country", "region", "city", "lat", "long"}
 _DAY = 86_400.0  # seconds; Matomo takes an older time only with a token
 
 
@@ -320,7 +320,7 @@ def _check(texts: dict[str, str], token: bool) -> None:
             "Parameter 'cdt' must be seconds, and not in the future; Matomo would take its own time."
         )
     age += _number(texts.get("cdo", "0")) or 0.0
-    for name in texts.keys() & set(_NEED_TOKEN):
+    for name in texts.keys() & _NEED_TOKEN:
         if not token:
             raise ValueError(f"Parameter {name!r} needs token_auth; without it Matomo answers 400.")
     if age > _DAY and not token:
@@ -365,7 +365,7 @@ class Stats(namedtuple("Stats", "pushed sent failed dropped pending")):
 
 
 class _Marker:
-    """A flush() on its way through queue and lanes; `done` opens when all that was before it is dealt with."""
+    """A flush() on its way through queue and lanes; `done` opens when all before it is dealt with."""
 
     __slots__ = ("done", "places")
 
@@ -381,7 +381,7 @@ class _Marker:
 
 
 class _State:
-    """All that belongs to one process. A forked child gets a new one: the parent sends the parent's notices.
+    """All that belongs to one process; a forked child gets a new one, and sends none of its parent's notices.
 
     `push` takes no lock that another thread could hold, nor could a signal handler that interrupts it meet a
     lock that it holds itself: it appends to a deque, and wakes a worker by the release of a raw lock. What the
@@ -420,12 +420,13 @@ _recording: list[Recorder] = []
 def push(uri: str | None = None, /, **params: Value) -> bool:
     """Queue one notice to *uri*, by default $GIVENOTICE_URI, with *params* set on it as by `build_uri`.
 
-    True if it was taken; False if it was dropped: no URI, malformed, GIVENOTICE_DISABLED=1, or the queue full.
+    True if it was taken; False if it was dropped: no URI, malformed, GIVENOTICE_DISABLED=1, or queue full.
     Returns at once, and raises nothing but under the recorder of a test.
     """
     try:
         state = _state
-        if not params and len(state.queue) < state.room and uri.startswith(state.known) and not DISABLED:  # type: ignore[union-attr]
+        # All that the caller pays while a worker is awake; `room` is 0 when anything needs a closer look.
+        if len(state.queue) < state.room and uri.startswith(state.known) and not params and not DISABLED:  # type: ignore[union-attr]
             state.queue.append(uri)
             return True
         return _sink(uri, params)
@@ -471,20 +472,30 @@ def _own_state() -> _State:
 
 def _rouse(state: _State) -> bool:
     """Wake an idle worker, or start another; wait for nothing. False if there can be none."""
+    awake = False
     try:
         _admit(state, True)  # before the rest: whoever pushes in between need not come here
         if state.idle:
-            state.wake.release()
+            _call(state)
         elif len(state.crew) < WORKERS:
             _finalize_in_multiprocessing(state)
             # Not Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads,
             # and for ever at the end of the interpreter before 3.12.
             start_new_thread(_run, (_Worker(state, state.leave),))
-    except RuntimeError:
-        if not state.idle:  # no thread to be had: at a limit, in some subinterpreters, at the exit of 3.12.1
+        awake = True
+    except Exception:  # no thread to be had: at a limit, in some subinterpreters, at the exit of 3.12.1
+        pass
+    finally:
+        if not awake:
             _admit(state, False)
-            return False
-    return True
+    return awake
+
+
+def _call(state: _State) -> None:
+    try:
+        state.wake.release()
+    except RuntimeError:  # somebody was called already
+        pass
 
 
 def _admit(state: _State, awake: bool) -> None:
@@ -507,7 +518,8 @@ def flush(timeout: float | None = None) -> bool:
         marker = _Marker()
         state.markers += 1
         state.queue.append(marker)
-    if not _rouse(state):
+        more = _sort(state)
+    if more and not _rouse(state):
         _work(_Worker(state, deadline))  # here, then
     return marker.done.acquire(True, max(0.0, deadline - monotonic()))
 
@@ -525,12 +537,12 @@ def stats() -> Stats:
 
 # --- Work: from the queue to the server, in background threads ---------------------------------
 #
-# A worker takes what is next, sends it, and ends when there was nothing to do for IDLE seconds. One that leaves
-# work behind brings in another, so that a single notice costs one thread and a burst gets many.
+# A worker takes what is next, sends it, and ends when there was nothing to do for IDLE seconds. One that
+# leaves work behind brings in another, so that a single notice costs one thread and a burst gets many.
 #
-# What is under way has a lane, in which what must wait for it stands in order. A plain notice has a lane of its
-# own. A Matomo endpoint has one for all its notices, since Matomo splits a visitor into several visits where his
-# hits arrive side by side; what waits there goes as one bulk request.
+# What is under way has a lane, in which what must wait for it stands in order. A plain notice has a lane of
+# its own. A Matomo endpoint has one for all its notices, since Matomo splits a visitor into several visits
+# where his hits arrive side by side; what waits there goes as one bulk request.
 
 
 class _Worker:
@@ -604,7 +616,7 @@ def _take(state: _State, key: Any) -> tuple[Any, list[str]]:
 
 
 def _sort(state: _State) -> bool:
-    """Move notices from the queue to the lanes that they must wait in; True if one is left that need not wait."""
+    """Move notices from the queue to the lanes in which they must wait; True if one is left that need not."""
     while state.queue:
         item = state.queue[0]
         if isinstance(item, _Marker):
@@ -697,49 +709,44 @@ def _put_back(state: _State, lane: deque[Any]) -> None:
             state.held -= 1
 
 
-def _call(state: _State) -> None:
-    try:
-        state.wake.release()
-    except RuntimeError:  # somebody was called already
-        pass
-
-
 def _deliver(worker: _Worker, endpoint: Any, batch: list[str]) -> None:
-    """Send a batch in one request; each notice by itself where Matomo did not take the batch."""
+    """Send a batch in one request; each notice by itself where Matomo stored nothing of the batch."""
     state = worker.state
-    _network()
+    try:
+        _network()
+    except Exception:  # _fetch will fail like this, and that is counted
+        pass
     with state.lock:
         more = _sort(state)
     if more:
         _rouse(state)  # what follows takes a while
     _log_overflow(state)
-    judged = True if len(batch) == 1 else _send_bulk(worker, endpoint, batch)
-    if judged is None:  # all is settled
+    notices = []
+    for uri in batch:
+        try:
+            notices.append(_split(uri))
+        except Exception:  # the little that push does not look at, such as control characters
+            _settle(state, dropped=1)
+    outcome = _send_bulk(worker, notices) if len(notices) > 1 else "single"
+    if outcome == "settled":
         return
     sent = 0
-    for uri in batch:
+    for parts in notices:
         if state.stop or monotonic() >= worker.leave:
             _settle(state, dropped=1)
         else:
-            sent += _send(worker, uri)
-    if len(batch) > 1 and (judged is False or sent == len(batch)):
+            sent += _send(worker, parts, form=isinstance(endpoint, str) and _needs_form(parts[4]))
+    if outcome == "refused" or (outcome == "rolled back" and sent == len(notices)):
         state.bulkless.add(endpoint)  # it was not the content that was refused
 
 
-def _send(worker: _Worker, uri: str) -> bool:
-    """Send one notice."""
+def _send(worker: _Worker, parts: Parts, form: bool) -> bool:
+    """Send one notice; as a form where Matomo wants it so."""
     begin = monotonic()
     try:
-        parts = _split(uri)
-    except Exception:  # the little that push did not look at, such as control characters
-        _settle(worker.state, dropped=1)
-        return False
-    form = _needs_form(uri) and _endpoint(uri) is not None
-    try:
         if form:
-            status, _ = _fetch(
-                worker, (*parts[:4], "", ""), parts[4].encode(), "application/x-www-form-urlencoded"
-            )
+            target = (*parts[:4], "", "")
+            status, _ = _fetch(worker, target, parts[4].encode(), "application/x-www-form-urlencoded")
         else:
             status, _ = _fetch(worker, parts)
         reason = str(status)
@@ -751,22 +758,19 @@ def _send(worker: _Worker, uri: str) -> bool:
     return sent
 
 
-def _send_bulk(worker: _Worker, endpoint: str, batch: list[str]) -> bool | None:
-    """Send notices to Matomo in one request. None: they are settled. Else nothing was stored, and each must go
-    by itself: True where it may be that one of them is to blame, False where the server does not take bulk.
+def _send_bulk(worker: _Worker, notices: list[Parts]) -> str:
+    """Send notices to Matomo in one request.
+
+    "settled": they were stored, or nobody knows. Else nothing was stored, and each may go by itself:
+    "rolled back", where it may be that one of them is to blame, or "refused", where it is the bulk request.
     """
-    import json
+    with _loading:
+        import json
 
     begin = monotonic()
-    all_parts = []
-    for uri in batch:
-        try:
-            all_parts.append(_split(uri))
-        except Exception:
-            return True
-    body = json.dumps({"requests": ["?" + parts[4] for parts in all_parts]}).encode()
-    target = (*all_parts[0][:4], "", "")
+    body = json.dumps({"requests": ["?" + parts[4] for parts in notices]}).encode()
     try:
+        target = (*notices[0][:4], "", "")
         status, answer = _fetch(worker, target, body, "application/json", follow=False)
         reason = str(status)
     except Exception as error:
@@ -777,18 +781,18 @@ def _send_bulk(worker: _Worker, endpoint: str, batch: list[str]) -> bool | None:
             told = json.loads(answer)
             sent, invalid = int(told["tracked"]), int(told["invalid"])
             if told["status"] != "success" or not sent + invalid:
-                return False
+                return "refused"
         except (ValueError, TypeError, KeyError):
             if status != 204 and not answer.startswith(b"GIF8"):
-                return False
-            sent = len(batch)
+                return "refused"
+            sent = len(notices)
     elif 300 <= status <= 500 and answer is not None:
-        return status == 500
-    sent = min(sent, len(batch))
-    _settle(worker.state, sent=sent, failed=len(batch) - sent)
-    for parts in all_parts:
+        return "rolled back" if status == 500 else "refused"
+    sent = min(sent, len(notices))
+    _settle(worker.state, sent=sent, failed=len(notices) - sent)
+    for parts in notices:
         _log_delivery(worker.state, parts, sent > 0, reason, monotonic() - begin)
-    return None
+    return "settled"
 
 
 def _settle(state: _State, sent: int = 0, failed: int = 0, dropped: int = 0) -> None:
@@ -816,7 +820,7 @@ def _log_overflow(state: _State) -> None:
         _log(state, "INFO", "The queue of notices has room again.")
 
 
-def _log_delivery(state: _State, parts: tuple[str, ...], sent: bool, reason: str, seconds: float) -> None:
+def _log_delivery(state: _State, parts: Parts, sent: bool, reason: str, seconds: float) -> None:
     """A line for each notice at DEBUG, and one when an origin begins to fail, or works again."""
     origin = f"{parts[0]}://{parts[2]}"
     _log(state, "DEBUG", "%s%s %s %.0f ms", origin, parts[3], reason, seconds * 1000)
@@ -858,7 +862,7 @@ def _network() -> Any:
 
 
 def _fetch(
-    worker: _Worker, parts: tuple[str, ...], data: bytes | None = None, mime: str = "", follow: bool = True
+    worker: _Worker, parts: Parts, data: bytes | None = None, mime: str = "", follow: bool = True
 ) -> tuple[int, bytes | None]:
     """Status and body of the answer; the body is None if the connection broke in it."""
     from urllib.parse import unquote_to_bytes, urljoin, urlsplit
@@ -878,11 +882,12 @@ def _fetch(
         status, location, body = _network().open(request)
         if status not in (301, 302, 303, 307, 308) or not location or not follow:
             break
-        # Headers are bytes that http.client reads as Latin-1.
-        parts = _split(urljoin(uri, location.encode("latin-1").decode("utf-8", "replace")))
-        if data and (
-            urlsplit(f"//{host}").hostname != urlsplit(f"//{parts[2]}").hostname or (scheme > parts[0])
-        ):
+        try:  # headers are bytes that http.client reads as Latin-1
+            parts = _split(urljoin(uri, location.encode("latin-1").decode("utf-8", "replace")))
+        except ValueError:
+            break
+        here, there = (urlsplit(f"//{netloc}").hostname for netloc in (host, parts[2]))
+        if data and (here != there or scheme > parts[0]):  # a token is not for others, nor for all to read
             break
         if (scheme, host) != (parts[0], parts[2]):
             headers.pop("Authorization", None)
@@ -1003,8 +1008,8 @@ def _make_opener() -> Any:
                 response = link.getresponse()
             except (OSError, client.HTTPException) as error:
                 link.close()
-                # On a connection that was idle, a reset before any answer proves that the server had closed it
-                # before it read the request: the only case in which a request may be made again.
+                # A reset of a connection that was idle, before any answer, proves that the server had closed
+                # it and did not read the request: the only case in which a request may be made again.
                 reset = isinstance(error, (ConnectionResetError, BrokenPipeError)) and not isinstance(
                     error, client.RemoteDisconnected
                 )
@@ -1037,8 +1042,10 @@ def _make_opener() -> Any:
 
 
 def _at_exit() -> None:
-    """Flush, within the budget. Then see to it that no worker is inside OpenSSL or an import, where the end of the
-    interpreter would crash it (1 process in 100), nor alive at all where a subinterpreter ends.
+    """Flush, within the budget; then see to it that the workers have left.
+
+    The end of the interpreter crashes 1 process in 100 where a thread is inside OpenSSL or an import,
+    and the end of a subinterpreter aborts the process where any thread of it is alive.
     """
     state = _own_state()
     deadline = monotonic() + EXIT_TIMEOUT
@@ -1093,7 +1100,7 @@ _forking = 0  # the thread that holds _loading for its fork
 
 
 def _before_fork() -> None:
-    """Keep workers out of an import, which would hang the child; send idle ones away, since 3.12 warns of threads."""
+    """Keep workers out of an import: it would hang the child. Send idle ones away: 3.12 warns of threads."""
     global _forking
     try:
         if _loading.acquire(True, 2.0):
@@ -1166,7 +1173,7 @@ class Recorder(list[Notice]):
         return [notice for notice in self if not _differing(notice, expected)]
 
     def assert_one(self, **params: Value) -> Notice:
-        """Return the one notice whose parameters contain the given ones; fail if there is none, or several."""
+        """Return the one notice whose parameters contain the given ones; fail if none does, or several do."""
         __tracebackhide__ = True
         found = self.matching(**params)
         if len(found) != 1:
