@@ -30,7 +30,7 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import deque, namedtuple
 from itertools import count
-from time import monotonic, time
+from time import monotonic, strftime, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -381,7 +381,7 @@ class _Marker:
 
 
 class _State:
-    """All that belongs to one process; a forked child gets a new one, and sends none of its parent's notices.
+    """All that belongs to one process. A forked child gets a new one, with nothing of its parent's in it.
 
     `push` takes no lock that another thread could hold, nor could a signal handler that interrupts it meet a
     lock that it holds itself: it appends to a deque, and wakes a worker by the release of a raw lock. What the
@@ -1327,35 +1327,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="givenotice",
         usage="%(prog)s [options] [URI ...] [NAME=VALUE ...]",
         description="Give notice to another service: send an HTTP request, expect no answer.",
-        epilog="Each NAME=VALUE is set as a parameter on each URI, or on $GIVENOTICE_URI if there is none.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("arguments", nargs="*", metavar="URI or NAME=VALUE", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "-t", "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="for the whole run"
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="a line for each notice on stderr")
-    parser.add_argument("-f", "--fail", action="store_true", help="exit 1 if a notice was not delivered")
-    parser.add_argument("-n", "--dry-run", action="store_true", help="print the URIs, send nothing")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add = parser.add_argument
+    add("arguments", nargs="*", help=argparse.SUPPRESS)
+    add("-t", "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="for the whole run")
+    add("-v", "--verbose", action="store_true", help="a line for each notice on stderr")
+    add("-f", "--fail", action="store_true", help="exit 1 if a notice was not delivered")
+    add("-n", "--dry-run", action="store_true", help="print the URIs, send nothing")
+    add("--listen", metavar="[HOST:]PORT", help="receive notices and print them, until Ctrl-C")
+    add("--demo", action="store_true", help="push notices to a receiver of its own, and show them")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_intermixed_args(argv)
     try:
+        if options.demo:
+            return _demo()
+        if options.listen is not None:
+            return _listen(options.listen)
         uris = _uris(options.arguments)
         if not 0 <= options.timeout < threading.TIMEOUT_MAX:
             raise ValueError("The timeout must be a number of seconds, 0 or more.")
+        if options.dry_run:
+            print("\n".join(map(_mask, uris)))
+            return 0
+        if options.verbose:
+            _log_to_stderr()
+        delivered = _send_all(uris, options.timeout)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
-    if options.dry_run:
-        for uri in uris:
-            print(_mask(uri))
-        return 0
-    if options.verbose:
-        _log_to_stderr()
-    try:
-        delivered = _send_all(uris, options.timeout)
     except KeyboardInterrupt:
         return 130
     return 1 if options.fail and not delivered else 0
+
+
+_EPILOG = """\
+Each NAME=VALUE is set as a parameter on each URI, or on $GIVENOTICE_URI if
+there is none.
+
+examples:
+  givenotice https://hc.example/ping/9f2c
+  givenotice action_name=backup e_c=cron e_a=done
+  givenotice --listen 8000
+"""
 
 
 def _uris(arguments: list[str]) -> list[str]:
@@ -1397,6 +1412,147 @@ def _send_all(uris: list[str], timeout: float) -> bool:
     for uri in [uri for uri in state.queue if isinstance(uri, str)]:
         _log_delivery(state, _split(uri), False, "not tried", 0.0)
     return stats().sent == len(uris)
+
+
+# --- A receiver for development -----------------------------------------------------------------------
+
+
+def _receiver(host: str, port: int, show: Any) -> Any:
+    """A server that answers as Matomo does, and tells *show* what it gets."""
+    import json
+    import socket
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A client that leaves in the middle is nothing to tell."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 30  # seconds
+
+        def do_GET(self) -> None:
+            self.receive("")
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "")
+            if not (length.isdigit() and len(length) < 8):
+                return self.send_error(413 if length.isdigit() else 411)
+            self.receive(self.rfile.read(int(length)).decode("utf-8", "replace"))
+            return None
+
+        do_PUT = do_POST
+        do_HEAD = do_GET
+
+        def receive(self, body: str) -> None:
+            path, _, query = self.path.partition("?")
+            status, kind, answer = 204, "", b""
+            notices = [query + "&" * bool(query and body) + body]
+            try:
+                notices = [request.partition("?")[2] for request in json.loads(body)["requests"]]
+                answer = json.dumps({"status": "success", "tracked": len(notices), "invalid": 0}).encode()
+                status, kind = 200, "application/json"
+            except (ValueError, TypeError, KeyError, AttributeError):
+                if "rec=1" in notices[0] and "send_image=0" not in notices[0]:
+                    status, kind, answer = 200, "image/gif", _GIF
+            show(self.command, path, notices, len(query) + len(body))
+            self.send_response(status)
+            if status != 204:
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *_: object) -> None:
+            """*show* tells all there is."""
+
+    return Server((host, port), Handler)
+
+
+_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+
+
+def _show(method: str, path: str, notices: list[str], size: int) -> None:
+    """Print a request that the receiver got: a line for it, and one for each parameter of its notices."""
+    now = strftime("%H:%M:%S")
+    many = f", {len(notices)} notices" if len(notices) > 1 else ""
+    lines = [f"{_style(now, 2)} {_style(f'{method} {_printable(path)}', 1)} {size} bytes{many}"]
+    for notice in notices:
+        params = Notice(f"?{notice}").params
+        width = min(max(map(len, params), default=0), 24)
+        for mark, (name, value) in zip("-" + " " * len(params), params.items()):
+            value = "***" if name == "token_auth" else value
+            lines.append(f"  {mark} {_style(_printable(name).ljust(width), 36)}  {_printable(value)}")
+    print("\n".join(lines), flush=True)
+
+
+def _printable(value: Any) -> str:
+    """The text, without what a terminal would take for a command."""
+    return value if isinstance(value, str) and value.isprintable() else ascii(value)
+
+
+def _style(text: str, code: int) -> str:
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\033[{code}m{text}\033[m"
+
+
+def _listen(address: str) -> int:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise ValueError("The port to listen on must be a number from 0 to 65535.")
+    try:
+        server = _receiver(host, int(port), _show)
+    except OSError as error:
+        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
+    with server:
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Listening on http://{shown}:{server.server_port}/ until Ctrl-C.", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+def _demo() -> int:
+    """Push notices through all of this file to a receiver in this process; show what arrives, and the times."""
+    global DISABLED
+    DISABLED = False
+    os.environ["no_proxy"] = "*"
+    requests: list[int] = []
+
+    def show(method: str, path: str, notices: list[str], size: int) -> None:
+        requests.append(len(notices))
+        if sum(requests) < 4:
+            _show(method, path, notices, size)
+
+    with _receiver("127.0.0.1", 0, show) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        page = "https://myapp.example.com/worker/"
+        print(f"A receiver listens on {base}/; a heartbeat, a page view and an event are pushed to it:\n")
+        push(f"{base}/ping/9f2c")
+        flush()
+        push(matomo_uri(base, 1, page, action_name="worker-job"))
+        flush()
+        push(matomo_uri(base, 1, page, e_c="user", e_a="signup"))
+        flush()
+        event = matomo_uri(base, 1, page, e_c="user", e_a="login")
+        begin = monotonic()
+        for _ in range(1000):
+            push(event)
+        pushed = monotonic()
+        flush()
+        arrived = monotonic()
+        server.shutdown()
+    print(f"\n1 000 more were pushed in {(pushed - begin) * 1000:.1f} ms: the program waited no longer.")
+    came, asked, later = sum(requests) - 3, len(requests) - 3, (arrived - pushed) * 1000
+    print(f"{came} of them arrived, in {asked} requests, {later:.0f} ms later.")
+    return 0
 
 
 if __name__ == "__main__":
