@@ -383,9 +383,9 @@ class _Marker:
 class _State:
     """All that belongs to one process. A forked child gets a new one, with nothing of its parent's in it.
 
-    `push` takes no lock that another thread could hold, nor could a signal handler that interrupts it meet a
-    lock that it holds itself: it appends to a deque, and wakes a worker by the release of a raw lock. What the
-    workers, flush and stats share is under `lock`; it is reentrant because flush may be called in a handler.
+    `push` takes no lock that another thread could hold, nor could a signal handler that interrupts it meet
+    a lock that it holds itself: it appends to a deque, and wakes a worker by the release of a raw lock. What
+    workers, flush and stats share is under `lock`; it is reentrant as flush may be called in a handler.
     """
 
     def __init__(self) -> None:
@@ -1427,7 +1427,7 @@ def _receiver(host: str, port: int, show: Any) -> Any:
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = True
 
-        def handle_error(self, *_: object) -> None:
+        def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that leaves in the middle is nothing to tell."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -1519,7 +1519,7 @@ def _listen(address: str) -> int:
 
 
 def _demo() -> int:
-    """Push notices through all of this file to a receiver in this process; show what arrives, and the times."""
+    """Push notices through all of this file to a receiver in this process; show what arrives, and when."""
     global DISABLED
     DISABLED = False
     os.environ["no_proxy"] = "*"
