@@ -1,11 +1,14 @@
-"""Servers on loopback that do not do what a client hopes for; each is a context manager that gives a base URI."""
+"""Servers on loopback, most of them sick; each is a context manager that gives a base URI."""
 
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+from typing import BinaryIO, NamedTuple
 
 
 @contextmanager
@@ -93,3 +96,117 @@ def unaccepting() -> Iterator[str]:
         finally:
             for filler in fillers:
                 filler.close()
+
+
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def until(truth: Callable[[], object], seconds: float = 20.0) -> bool:
+    """Wait until *truth* is true; False if it is not within *seconds*."""
+    deadline = monotonic() + seconds
+    while not truth():
+        if monotonic() > deadline:
+            return False
+        sleep(0.002)
+    return True
+
+
+class Heard(NamedTuple):
+    """A request that a server read: names of headers are in lower case, connections have numbers from 1."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    connection: int
+
+
+Answer = Callable[[socket.socket, Heard], object]
+
+
+def answered(data: bytes = NO_CONTENT, last: bool = False) -> Answer:
+    """An answer that is the same for each request; *last*: the server closes the connection after it."""
+
+    def answer(connection: socket.socket, _heard: Heard) -> bool:
+        connection.sendall(data)
+        return last
+
+    return answer
+
+
+class Origin:
+    """What a server of `answering` heard so far."""
+
+    def __init__(self) -> None:
+        self.base = ""
+        self.heard: list[Heard] = []
+        self.connections = 0
+        self.closed = 0
+        self.busy = 0  # requests under way now
+        self.most = 0  # and at most
+        self.lock = threading.Lock()
+        self.open: list[socket.socket] = []
+
+    @property
+    def targets(self) -> list[str]:
+        return [heard.target for heard in self.heard]
+
+    def serve(self, connection: socket.socket, answer: Answer) -> None:
+        """Read requests from *connection* and *answer* each, until that is true or the client has gone."""
+        with self.lock:
+            self.connections += 1
+            number = self.connections
+            self.open.append(connection)
+        try:
+            with connection.makefile("rb") as lines:
+                while True:
+                    heard = read_request(lines, number)
+                    if heard is None or self.attend(connection, heard, answer):
+                        return
+        finally:
+            self.closed += 1
+
+    def attend(self, connection: socket.socket, heard: Heard, answer: Answer) -> object:
+        with self.lock:
+            self.heard.append(heard)
+            self.busy += 1
+            self.most = max(self.most, self.busy)
+        try:
+            return answer(connection, heard)
+        finally:
+            with self.lock:
+                self.busy -= 1
+
+
+def read_request(lines: BinaryIO, number: int) -> Heard | None:
+    """The next request of a connection; None at its end."""
+    method, _, rest = lines.readline().decode("latin-1").partition(" ")
+    headers = {}
+    for line in iter(lines.readline, b"\r\n"):
+        if not line:
+            return None
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    lines.read(int(headers.get("content-length", 0)))
+    return Heard(method, rest.rpartition(" ")[0], headers, number)
+
+
+@contextmanager
+def answering(answer: Answer | None = None, context: ssl.SSLContext | None = None) -> Iterator[Origin]:
+    """A server that keeps connections alive, over TLS if there is a *context*, and remembers what it heard."""
+    origin = Origin()
+
+    def handle(connection: socket.socket) -> None:
+        if context:
+            with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True) as secured:
+                origin.serve(secured, answer or answered())
+        else:
+            origin.serve(connection, answer or answered())
+
+    with listening(handle) as base:
+        origin.base = base.replace("http:", "https:") if context else base
+        try:
+            yield origin
+        finally:
+            for connection in origin.open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
