@@ -29,6 +29,7 @@ import threading  # by the main thread: a worker that is first to import it is t
 from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import deque, namedtuple
+from functools import lru_cache
 from itertools import count
 from time import monotonic, strftime, time
 
@@ -89,19 +90,12 @@ LONG = 7_500  # bytes of a query beyond which Matomo gets it as a form; web serv
 
 # --- Build: pure functions from parameters to a URI -------------------------------------------
 
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_PCHAR = _UNRESERVED | frozenset(b"!$&'()*+,;=:@")  # RFC 3986, 3.3
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
+_USERINFO = _UNRESERVED + b"!$&'()*+,;=:"  # 3.2.1
+_PATH = _USERINFO + b"@/"  # 3.3
+_QUERY = _PATH + b"?"  # 3.4, and the same for the fragment, 3.5
 _HEX = frozenset("0123456789ABCDEFabcdef")
-
-
-def _table(keep: frozenset[int]) -> list[str]:
-    return [chr(byte) if byte in keep else f"%{byte:02X}" for byte in range(256)]
-
-
-_VALUE = _table(_UNRESERVED)
-_USERINFO = _table(_PCHAR - frozenset(b"@"))
-_PATH = _table(_PCHAR | frozenset(b"/"))
-_QUERY = _table(_PCHAR | frozenset(b"/?"))  # RFC 3986, 3.4; the fragment has the same, 3.5
+_ENCODED = [f"%{byte:02X}" for byte in range(256)]
 
 
 def build_uri(base: str, /, **params: Value) -> str:
@@ -121,7 +115,7 @@ def _split(uri: str) -> Parts:
     if not isinstance(uri, str):
         raise TypeError(f"The URI must be a str, not {type(uri).__name__}.")
     uri = uri.strip(" ")
-    if any(char < " " or "\x7f" <= char <= "\x9f" for char in uri):
+    if not uri.isprintable() and any(char < " " or "\x7f" <= char <= "\x9f" for char in uri):
         raise ValueError("The URI must not contain control characters.")
     scheme, slashes, rest = uri.partition("://")
     scheme = scheme.lower()
@@ -141,6 +135,7 @@ def _split(uri: str) -> Parts:
     )
 
 
+@lru_cache
 def _host(text: str) -> str:
     """The host and port, checked; a name that is not ASCII as the DNS knows it (IDNA)."""
     if text.startswith("["):
@@ -173,15 +168,20 @@ def _host(text: str) -> str:
     return f"{host}:{int(port)}"
 
 
-def _encode(text: str, table: list[str], what: str = "The URI") -> str:
-    """Percent-encode what *table* does not keep; what is encoded already stays as it is."""
-    head, *rest = _utf8(text, what).split(b"%")
-    out = [table[byte] for byte in head]
+def _encode(text: str, keep: bytes) -> str:
+    """Percent-encode all but *keep*; what is encoded already stays as it is."""
+    head, *rest = _utf8(text, "The URI").split(b"%")
+    out = _quote(head, keep)
     for piece in rest:
         encoded = len(piece) > 1 and _HEX.issuperset(piece[:2].decode("latin-1"))
-        out.append("%" + piece[:2].decode() if encoded else "%25")
-        out += [table[byte] for byte in piece[2 * encoded :]]
-    return "".join(out)
+        out += ("%" if encoded else "%25") + _quote(piece, keep)
+    return out
+
+
+def _quote(data: bytes, keep: bytes) -> str:
+    if not data.translate(None, keep):  # nothing else in it
+        return data.decode()
+    return "".join([chr(byte) if byte in keep else _ENCODED[byte] for byte in data])
 
 
 def _utf8(text: str, what: str) -> bytes:
@@ -198,7 +198,7 @@ def _set(query: str, params: dict[str, Any]) -> str:
     pairs = [(_decode(part.partition("=")[0]), part) for part in query.split("&") if part]
     for name, value in params.items():
         what = f"Parameter {name!a}"
-        key = "".join([_VALUE[byte] for byte in _utf8(name, what)])
+        key = _quote(_utf8(name, what), _UNRESERVED)
         values = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
         new = [(name, f"{key}={_text(item, what)}") for item in values]
         at = next((i for i, (known, _) in enumerate(pairs) if known == name), len(pairs))
@@ -208,6 +208,8 @@ def _set(query: str, params: dict[str, Any]) -> str:
 
 def _decode(name: str) -> str:
     """The name of a parameter as servers read it (form decoding: + is a space)."""
+    if name.isalnum():
+        return name
     head, *rest = name.replace("+", " ").split("%")
     data = head.encode() + b"".join(bytes.fromhex(piece[:2]) + piece[2:].encode() for piece in rest)
     return data.decode("utf-8", "replace")
@@ -215,37 +217,44 @@ def _decode(name: str) -> str:
 
 def _text(value: Any, what: str) -> str:
     """One value of a parameter, percent-encoded."""
+    if type(value) is not str:
+        value = _str(value, what)
+    return _quote(_utf8(value, what), _UNRESERVED)
+
+
+def _str(value: Any, what: str) -> str:
     if _is(value, "enum", "Enum"):
         value = value.value
+    if isinstance(value, str):
+        return str.__str__(value)
     if _is(value, "uuid", "UUID"):
-        value = str(value)
+        return str(value)
     if isinstance(value, bytes):
         try:
-            value = bytes.decode(value, "utf-8")
+            return bytes.decode(value, "utf-8")
         except UnicodeDecodeError:
             raise ValueError(f"{what} must be UTF-8 where it is given as bytes.") from None
-    elif isinstance(value, bool):
-        value = "1" if value else "0"  # the convention of tracking APIs
-    elif isinstance(value, int):
+    if isinstance(value, bool):
+        return "1" if value else "0"  # the convention of tracking APIs
+    if isinstance(value, int):
         try:
-            value = int.__repr__(value)
+            return int.__repr__(value)
         except ValueError:
             raise ValueError(f"{what} is an integer with too many digits.") from None
-    elif isinstance(value, float) or _is(value, "decimal", "Decimal"):
-        value = float.__repr__(value) if isinstance(value, float) else str(value)
-        if not value[-1].isdigit():  # inf, nan and their like
+    if isinstance(value, float) or _is(value, "decimal", "Decimal"):
+        text = float.__repr__(value) if isinstance(value, float) else str(value)
+        if not text[-1].isdigit():  # inf, nan and their like
             raise ValueError(f"{what} must be a finite number.")
-    elif _is(value, "datetime", "datetime"):
+        return text
+    if _is(value, "datetime", "datetime"):
         if value.utcoffset() is None:
             raise ValueError(
                 f"{what} must be a datetime with a time zone; a naive one could mean any instant."
             )
-        value = str(int(value.timestamp() // 1))
-    elif isinstance(value, dict):
+        return str(int(value.timestamp() // 1))
+    if isinstance(value, dict):
         raise TypeError(f"{what} must not be a dict; pass json.dumps(...) of it.")
-    elif not isinstance(value, str):
-        raise TypeError(f"{what} must not be of type {type(value).__name__}.")
-    return "".join([_VALUE[byte] for byte in _utf8(value, what)])
+    raise TypeError(f"{what} must not be of type {type(value).__name__}.")
 
 
 def _is(value: object, module: str, name: str) -> bool:
