@@ -1,0 +1,938 @@
+"""push, flush, stats, the settings and the log: what a program sees of givenotice."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from types import FrameType
+from typing import Any
+from unittest.mock import MagicMock, Mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from programs import HOME, Ended, run
+from servers import Heard, Origin, answering, refusing, silent, until
+
+import givenotice
+
+SECRET = "s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test leaves work behind for the next one."""
+    monkeypatch.delenv("GIVENOTICE_URI", raising=False)
+    yield
+    assert givenotice.flush(30)
+
+
+def since(before: givenotice.Stats) -> tuple[int, ...]:
+    """pushed, sent, failed, dropped, pending: what was added to them."""
+    return tuple(now - then for now, then in zip(givenotice.stats(), before))
+
+
+@contextmanager
+def gated() -> Iterator[tuple[Origin, threading.Event]]:
+    """A server that answers nothing before the event is set."""
+    gate = threading.Event()
+
+    def answer(connection: Any, _heard: Heard) -> None:
+        gate.wait(30)
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with answering(answer) as origin:
+        try:
+            yield origin, gate
+        finally:
+            gate.set()
+            givenotice.flush(30)
+
+
+def script(source: str, *arguments: str, **settings: str) -> Ended:
+    """Run *source* with the servers of the tests in reach; it ends well, and silently."""
+    path = os.pathsep.join([str(HOME), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    ended = run(source, *arguments, options=(), PYTHONPATH=path.rstrip(os.pathsep), **settings)
+    assert (ended.status, ended.err) == (0, "")
+    return ended
+
+
+# --- push --------------------------------------------------------------------------------------
+
+
+def test_a_push_is_taken_and_arrives() -> None:
+    before = givenotice.stats()
+    with answering() as origin:
+        assert givenotice.push(origin.base + "/ping", a=1) is True
+        assert givenotice.flush(30)
+    assert origin.targets == ["/ping?a=1"]
+    assert since(before) == (1, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        " ",
+        "ping",
+        "/ping",
+        "ftp://127.0.0.1/",
+        "file:///etc/passwd",
+        "data:,x",
+        "http://",
+        "http://?",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:http/",
+        "http://[::1/",
+        "http://[::g]/",
+        "http://a b/",
+        "http://127.0.0.1/\n",
+        "http://127.0.0.1/\x00",
+        "http://127.0.0.1/\ud800",
+        "http://\ud800/",
+        "http://" + "a" * 64 + "/",
+        "http://xn--\xff.example/",
+    ],
+)
+def test_a_malformed_uri_is_dropped_and_counted(uri: str) -> None:
+    before = givenotice.stats()
+    assert givenotice.push(uri) is False
+    assert since(before) == (1, 0, 0, 1, 0)
+
+
+def test_a_push_without_uri_is_dropped() -> None:
+    before = givenotice.stats()
+    assert givenotice.push() is False
+    assert givenotice.push(None, a=1) is False
+    assert since(before) == (2, 0, 0, 2, 0)
+
+
+def test_a_push_with_a_malformed_parameter_is_dropped() -> None:
+    before = givenotice.stats()
+    with answering() as origin:
+        assert givenotice.push(origin.base, a={}) is False  # type: ignore[arg-type]
+        assert givenotice.push(origin.base, a="\ud800") is False
+        assert givenotice.push(origin.base, a=float("nan")) is False
+    assert since(before) == (3, 0, 0, 3, 0)
+
+
+def test_a_malformed_path_at_a_known_origin_is_counted_as_dropped_and_not_sent() -> None:
+    before = givenotice.stats()
+    with answering() as origin:
+        assert givenotice.push(origin.base + "/1")
+        for bad in ("/\n", "/\x7f", "/\ud800"):
+            givenotice.push(origin.base + bad)
+        assert givenotice.push(origin.base + "/2")
+        assert givenotice.flush(30)
+    assert sorted(origin.targets) == ["/1", "/2"]
+    assert since(before) == (5, 2, 0, 3, 0)
+
+
+ANYTHING = st.one_of(
+    st.text(),
+    st.binary(),
+    st.integers(),
+    st.floats(),
+    st.complex_numbers(),
+    st.lists(st.text()),
+    st.dictionaries(st.text(), st.text()),
+    st.functions(),
+    st.from_type(type).flatmap(st.from_type),
+    st.builds(object),
+    st.builds(
+        str.__add__, st.sampled_from(["http:", "http:/", "file://", "https://:", "//"]), st.text(max_size=3)
+    ),
+)
+
+
+def absent_host(thing: object) -> bool:
+    return not isinstance(thing, str) or "://" not in thing or not thing.partition("://")[2].strip()
+
+
+@settings(deadline=None)
+@given(ANYTHING.filter(absent_host))
+def test_whatever_is_pushed_gives_false_and_raises_nothing(thing: Any) -> None:
+    assert givenotice.push(thing) is False
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(st.text(max_size=5), ANYTHING, max_size=3))
+def test_whatever_parameters_are_pushed_nothing_is_raised(params: dict[str, Any]) -> None:
+    before = givenotice.stats()
+    with refusing() as base:
+        taken = givenotice.push(base, **params)
+        assert givenotice.flush(30)
+    assert since(before) == (1, 0, int(taken), int(not taken), 0)
+
+
+class Raising:
+    """Each use of it is an error."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ValueError(name)
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError
+
+    def __hash__(self) -> int:
+        raise ValueError
+
+    def __len__(self) -> int:
+        raise ValueError
+
+    def __str__(self) -> str:
+        raise ValueError
+
+    __repr__ = __str__
+
+
+class Agreeing:
+    def startswith(self, *_: object) -> bool:
+        return True
+
+    def __contains__(self, _: object) -> bool:
+        raise ValueError
+
+
+HOSTILE: list[Callable[[], Any]] = [Raising, Agreeing, Mock, MagicMock]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_hostile_object_is_dropped_and_harms_no_other_notice(hostile: Any, busy: bool) -> None:
+    before = givenotice.stats()
+    with gated() as (origin, gate):
+        if busy:
+            assert givenotice.push(origin.base + "/first")
+            assert until(lambda: origin.heard)
+        assert givenotice.push(hostile()) is False
+        assert givenotice.push(origin.base, a=hostile()) is False
+        gate.set()
+        assert givenotice.push(origin.base + "/last")
+        assert givenotice.flush(5)
+    assert origin.targets[-1] == "/last"
+    assert since(before) == (3 + busy, 1 + busy, 0, 2, 0)
+
+
+def raising(*_: object) -> Any:
+    raise ValueError
+
+
+@pytest.mark.parametrize("method", ["__contains__", "startswith", "partition", "split", "strip", "isascii"])
+def test_a_hostile_str_harms_no_other_notice(method: str) -> None:
+    hostile = type("Hostile", (str,), {method: raising})
+    before = givenotice.stats()
+    with answering() as origin:
+        for _ in range(3):
+            assert givenotice.push(hostile(origin.base + "/hostile")) in (True, False)
+        assert givenotice.push(origin.base + "/last")
+        assert givenotice.flush(5)
+        assert "/last" in origin.targets
+    added = since(before)
+    assert (added[0], added[4]) == (4, 0)
+
+
+def test_push_does_no_io_and_no_import_in_the_caller() -> None:
+    with silent() as base:
+        ended = script(
+            """
+            import sys, threading, givenotice
+            seen, main = [], threading.get_ident()
+            watching = False
+
+            def watch(event, arguments):
+                if watching and threading.get_ident() == main:
+                    seen.append((event, *map(str, arguments[:1])))
+
+            sys.addaudithook(watch)
+            watching = True
+            for path in ("/", "/a", "/b"):
+                givenotice.push(sys.argv[1] + path)
+            givenotice.push(sys.argv[1], a=1)
+            givenotice.push(sys.argv[1].replace("127.0.0.1", "localhost"))
+            watching = False
+            print([event for event in seen if event[0] == "import" or not event[0].startswith("_thread.")])
+            """,
+            base,
+            GIVENOTICE_EXIT_TIMEOUT="0",
+        )
+    assert ended.out == "[]\n"
+
+
+def test_memory_of_a_waiting_notice_is_little_more_than_its_uri() -> None:
+    with silent() as base:
+        ended = script(
+            """
+            import sys, tracemalloc, givenotice, servers
+            base = sys.argv[1] + "/matomo.php?idsite=1&rec=1&x=" + "x" * 90
+            givenotice.push(base)
+            servers.until(lambda: "http.client" in sys.modules and givenotice.stats().pending == 1)
+            tracemalloc.start()
+            before, _ = tracemalloc.get_traced_memory()
+            for number in range(5000):
+                assert givenotice.push(base + str(number))
+            after, _ = tracemalloc.get_traced_memory()
+            print((after - before) / 5000)
+            """,
+            base,
+            GIVENOTICE_EXIT_TIMEOUT="0",
+        )
+    assert float(ended.out) < 350
+
+
+# --- Settings ----------------------------------------------------------------------------------
+
+
+def test_the_uri_of_the_environment_is_read_at_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering() as origin:
+        monkeypatch.setenv("GIVENOTICE_URI", origin.base + "/1?a=0")
+        assert givenotice.push(a=1)
+        monkeypatch.setenv("GIVENOTICE_URI", origin.base + "/2")
+        assert givenotice.push()
+        assert givenotice.flush(30)
+    assert sorted(origin.targets) == ["/1?a=1", "/2"]
+
+
+def test_the_uri_of_the_environment_is_read_while_a_worker_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = givenotice.stats()
+    with gated() as (origin, gate):
+        monkeypatch.setenv("GIVENOTICE_URI", origin.base + "/")
+        assert givenotice.push()
+        assert until(lambda: origin.heard)
+        assert givenotice.push() is True
+        assert givenotice.push(a=1) is True
+        monkeypatch.delenv("GIVENOTICE_URI")
+        assert givenotice.push() is False
+        gate.set()
+        assert givenotice.flush(30)
+    assert sorted(origin.targets) == ["/", "/", "/?a=1"]
+    assert since(before) == (4, 3, 0, 1, 0)
+
+
+def constants(**settings: str) -> list[Any]:
+    ended = script(
+        """
+        import json, givenotice as g
+        print(json.dumps([g.DISABLED, g.TIMEOUT, g.EXIT_TIMEOUT, g.BACKLOG]))
+        """,
+        **settings,
+    )
+    values: list[Any] = json.loads(ended.out)
+    return values
+
+
+DEFAULTS = [False, 5.0, 2.0, 10_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place", "expected"),
+    [
+        ("GIVENOTICE_DISABLED", "1", 0, True),
+        ("GIVENOTICE_TIMEOUT", "0.5", 1, 0.5),
+        ("GIVENOTICE_EXIT_TIMEOUT", "0", 2, 0.0),
+        ("GIVENOTICE_BACKLOG", "3", 3, 3),
+    ],
+)
+def test_settings_come_from_the_environment(name: str, value: str, place: int, expected: object) -> None:
+    assert constants(**{name: value}) == [*DEFAULTS[:place], expected, *DEFAULTS[place + 1 :]]
+
+
+@pytest.mark.parametrize("value", ["", " ", "many", "-1", "nan", "inf", "1e999", "1,5"])
+def test_a_malformed_setting_keeps_the_default(value: str) -> None:
+    names = ("DISABLED", "TIMEOUT", "EXIT_TIMEOUT", "BACKLOG")
+    assert constants(**{f"GIVENOTICE_{name}": value for name in names}) == DEFAULTS
+
+
+def test_disabled_drops_every_push() -> None:
+    with answering() as origin:
+        ended = script(
+            """
+            import sys, givenotice
+            print(givenotice.push(sys.argv[1]), givenotice.push(), *givenotice.stats())
+            """,
+            origin.base,
+            GIVENOTICE_DISABLED="1",
+            GIVENOTICE_URI=origin.base,
+        )
+    assert (ended.out, origin.heard) == ("False False 2 0 0 2 0\n", [])
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_disabled_acts_at_once_when_assigned(monkeypatch: pytest.MonkeyPatch, busy: bool) -> None:
+    before = givenotice.stats()
+    with gated() as (origin, gate):
+        if busy:
+            assert givenotice.push(origin.base + "/1")
+            assert until(lambda: origin.heard)
+        monkeypatch.setattr(givenotice, "DISABLED", True)
+        assert givenotice.push(origin.base + "/2") is False
+        monkeypatch.setattr(givenotice, "DISABLED", False)
+        assert givenotice.push(origin.base + "/3") is True
+        gate.set()
+        assert givenotice.flush(30)
+    assert origin.targets == ["/1", "/3"][not busy :]
+    assert since(before) == (2 + busy, 1 + busy, 0, 1, 0)
+
+
+def test_the_timeout_acts_at_once_when_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = givenotice.stats()
+    with silent() as base:
+        monkeypatch.setattr(givenotice, "TIMEOUT", 0.1)
+        assert givenotice.push(base)
+        assert givenotice.flush(4)  # under the default of 5 seconds
+    assert since(before) == (1, 0, 1, 0, 0)
+
+
+def test_flush_takes_the_exit_timeout_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gated() as (origin, _gate):
+        assert givenotice.push(origin.base)
+        monkeypatch.setattr(givenotice, "EXIT_TIMEOUT", 0.05)
+        assert givenotice.flush() is False
+
+
+# --- The bound of the queue --------------------------------------------------------------------
+
+
+def test_a_full_queue_drops_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(givenotice, "BACKLOG", 5)
+    before = givenotice.stats()
+    with gated() as (origin, gate):
+        taken = [givenotice.push(f"{origin.base}/{number}") for number in range(12)]
+        assert taken == [True] * 5 + [False] * 7
+        assert since(before) == (12, 0, 0, 7, 5)
+        gate.set()
+        assert givenotice.flush(30)
+    assert sorted(origin.targets) == [f"/{number}" for number in range(5)]
+    assert since(before) == (12, 5, 0, 7, 0)
+
+
+def test_the_bound_holds_while_notices_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(givenotice, "BACKLOG", 5)
+    with gated() as (origin, _gate):
+        assert givenotice.push(origin.base + "/0")
+        assert until(lambda: origin.heard)
+        taken = [givenotice.push(f"{origin.base}/{number}") for number in range(1, 10)]
+        assert taken == [True] * 4 + [False] * 5
+
+
+def test_a_flush_that_waits_takes_no_room_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(givenotice, "BACKLOG", 5)
+    with gated() as (origin, _gate):
+        assert givenotice.push(origin.base + "/0")
+        assert until(lambda: origin.heard)
+        assert not givenotice.flush(0)
+        assert sum(givenotice.push(f"{origin.base}/{number}") for number in range(1, 10)) == 4
+
+
+def test_the_backlog_acts_at_once_when_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gated() as (origin, _gate):
+        assert givenotice.push(origin.base + "/0")
+        assert until(lambda: origin.heard)
+        monkeypatch.setattr(givenotice, "BACKLOG", 2)
+        assert [givenotice.push(origin.base) for _ in range(3)] == [True, False, False]
+        monkeypatch.setattr(givenotice, "BACKLOG", 3)
+        assert [givenotice.push(origin.base) for _ in range(3)] == [True, False, False]
+
+
+def test_the_bound_counts_what_waits_for_one_endpoint() -> None:
+    with silent() as base:
+        ended = script(
+            """
+            import sys, givenotice, servers
+            uri = sys.argv[1] + "/matomo.php?idsite=1&rec=1"
+            first = [givenotice.push(uri) for _ in range(1000)]
+            servers.until(lambda: "ssl" in sys.modules or "http.client" in sys.modules)
+            second = 0
+            for _ in range(50):
+                second += sum(givenotice.push(uri) for _ in range(100))
+                servers.until(lambda: False, 0.005)
+            print(sum(first) + second, givenotice.stats().pending)
+            """,
+            base,
+            GIVENOTICE_BACKLOG="100",
+            GIVENOTICE_EXIT_TIMEOUT="0",
+        )
+    assert ended.out == "100 100\n"
+
+
+@pytest.mark.parametrize("uris", [[], ["http://127.0.0.1:1/"]])
+def test_a_backlog_of_nothing_drops_all(monkeypatch: pytest.MonkeyPatch, uris: list[str]) -> None:
+    monkeypatch.setattr(givenotice, "BACKLOG", 0)
+    assert givenotice.push(*uris) is False
+
+
+# --- Counts ------------------------------------------------------------------------------------
+
+
+def push_from_threads(base: str, threads: int, each: int) -> int:
+    """How many pushes were taken."""
+    taken: list[bool] = []
+
+    def push(thread: int) -> None:
+        for number in range(each):
+            taken.append(givenotice.push(f"{base}/{thread}/{number}"))
+
+    pushers = [threading.Thread(target=push, args=(thread,)) for thread in range(threads)]
+    for pusher in pushers:
+        pusher.start()
+    for pusher in pushers:
+        pusher.join()
+    assert len(taken) == threads * each
+    return sum(taken)
+
+
+def test_counts_add_up_when_threads_push() -> None:
+    before = givenotice.stats()
+    with answering() as origin:
+        assert push_from_threads(origin.base, 8, 50) == 400
+        assert givenotice.flush(30)
+    assert sorted(origin.targets) == sorted(
+        f"/{thread}/{number}" for thread in range(8) for number in range(50)
+    )
+    assert since(before) == (400, 400, 0, 0, 0)
+
+
+def test_counts_add_up_when_threads_overflow_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(givenotice, "BACKLOG", 20)
+    before = givenotice.stats()
+    with gated() as (origin, gate):
+        taken = push_from_threads(origin.base, 8, 50)
+        assert since(before) == (400, 0, 0, 400 - taken, taken)
+        assert 20 <= taken < 28  # seven other threads may have looked before one of them appends
+        gate.set()
+        assert givenotice.flush(30)
+    assert len(origin.heard) == taken
+    assert since(before) == (400, taken, 0, 400 - taken, 0)
+
+
+def test_counts_add_up_while_notices_are_sent() -> None:
+    before = givenotice.stats()
+    with answering() as origin:
+        for number in range(1, 201):
+            assert givenotice.push(origin.base)
+            pushed, sent, failed, dropped, pending = since(before)
+            assert pushed == sent + failed + dropped + pending == number
+            assert min(sent, failed, dropped, pending) >= 0
+        assert givenotice.flush(30)
+    assert since(before) == (200, 200, 0, 0, 0)
+
+
+def test_stats_have_names() -> None:
+    assert givenotice.stats()._fields == ("pushed", "sent", "failed", "dropped", "pending")
+
+
+# --- flush -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 0.0, -1, 3, float("inf")])
+def test_flush_is_true_at_once_when_nothing_waits(timeout: float | None) -> None:
+    assert givenotice.flush(timeout) is True
+
+
+def test_flush_waits_for_a_notice_under_way() -> None:
+    before = givenotice.stats()
+    with gated() as (origin, gate):
+        assert givenotice.push(origin.base)
+        assert until(lambda: origin.heard)
+        assert givenotice.flush(0) is False
+        threading.Timer(0.1, gate.set).start()
+        assert givenotice.flush(30) is True
+        assert since(before) == (1, 1, 0, 0, 0)
+
+
+def test_flush_gives_up_after_its_timeout() -> None:
+    with gated() as (origin, _gate):
+        assert givenotice.push(origin.base)
+        begin = monotonic()
+        assert givenotice.flush(0.2) is False
+        assert 0.19 < monotonic() - begin < 4  # of a server that needs 30
+
+
+class Flushing(threading.Thread):
+    """A flush in a thread of its own; it waits already when the constructor returns."""
+
+    def __init__(self, timeout: float = 30) -> None:
+        super().__init__(daemon=True)
+        self.timeout = timeout
+        self.flushed: bool | None = None
+        self.start()
+        assert until(self.waits)
+
+    def run(self) -> None:
+        self.flushed = givenotice.flush(self.timeout)
+
+    def waits(self) -> bool:
+        at = self.instruction()
+        sleep(0.02)
+        return not self.is_alive() or (at is not None and at == self.instruction())
+
+    def instruction(self) -> int | None:
+        frame: FrameType | None = sys._current_frames().get(self.ident or 0)
+        return frame.f_lasti if frame and frame.f_code.co_name == "flush" else None
+
+
+def test_flush_does_not_wait_for_what_is_pushed_after_it_began() -> None:
+    with gated() as (early, gate), gated() as (late, _):
+        assert givenotice.push(early.base)
+        assert until(lambda: early.heard)
+        flushing = Flushing()
+        assert givenotice.push(late.base)
+        gate.set()
+        flushing.join(20)
+        assert flushing.flushed is True
+        assert givenotice.flush(0) is False
+
+
+def test_flush_waits_for_the_slowest_of_those_before() -> None:
+    with gated() as (slow, gate), answering() as fast:
+        assert givenotice.push(slow.base)
+        assert givenotice.push(fast.base)
+        flushing = Flushing()
+        assert until(lambda: fast.heard)
+        assert flushing.is_alive()
+        gate.set()
+        flushing.join(20)
+        assert flushing.flushed is True
+
+
+def test_several_flushes_wait_at_once() -> None:
+    with gated() as (origin, gate):
+        assert givenotice.push(origin.base)
+        flushes = [Flushing() for _ in range(3)]
+        assert givenotice.push(origin.base)
+        flushes += [Flushing() for _ in range(3)]
+        assert [flush.flushed for flush in flushes] == [None] * 6
+        gate.set()
+        for flush in flushes:
+            flush.join(20)
+        assert [flush.flushed for flush in flushes] == [True] * 6
+
+
+def test_a_flush_that_gave_up_does_not_disturb_the_next() -> None:
+    with gated() as (origin, gate):
+        assert givenotice.push(origin.base)
+        assert [givenotice.flush(0.01) for _ in range(5)] == [False] * 5
+        gate.set()
+        assert givenotice.flush(30) is True
+    assert len(origin.heard) == 1
+
+
+def test_flush_works_in_a_signal_handler_that_interrupts_a_flush() -> None:
+    results = []
+
+    def handle(*_: object) -> None:
+        results.append(givenotice.flush(0.01))
+        gate.set()
+        results.append(givenotice.flush(30))
+
+    with gated() as (origin, gate):
+        previous = signal.signal(signal.SIGALRM, handle)
+        try:
+            assert givenotice.push(origin.base)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            assert givenotice.flush(30) is True
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+    assert results == [False, True]
+
+
+def test_flush_does_the_work_where_no_thread_can_be_started() -> None:
+    with answering() as origin:
+        ended = script(
+            """
+            import sys, threading, givenotice
+            threading.stack_size(1 << 46)
+            print([givenotice.push(f"{sys.argv[1]}/{number}") for number in range(3)])
+            print(givenotice.flush(30), *givenotice.stats())
+            """,
+            origin.base,
+        )
+    assert ended.out == "[True, True, True]\nTrue 3 3 0 0 0\n"
+    assert origin.targets == ["/0", "/1", "/2"]
+
+
+# --- Signals, finalizers, threads --------------------------------------------------------------
+
+
+def test_pushes_in_signal_handlers_that_interrupt_pushes_are_all_sent() -> None:
+    with answering() as origin:
+        ended = script(
+            """
+            import signal, sys, givenotice
+            count = 0
+            handled = 0
+
+            def handle(*_):
+                global handled
+                handled += 1
+                assert givenotice.push(f"{sys.argv[1]}/handler/{handled}")
+
+            signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            while handled < 500 and count < 200_000:
+                givenotice.push(f"{sys.argv[1]}/main/{count}") if count < 1000 else givenotice.push("")
+                count += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert givenotice.flush(50)
+            taken = min(count, 1000) + handled
+            print(taken, tuple(givenotice.stats()) == (count + handled, taken, 0, max(0, count - 1000), 0))
+            """,
+            origin.base,
+        )
+    taken, exact = ended.out.split()
+    assert exact == "True"
+    assert int(taken) > 500
+    assert len(set(origin.targets)) == len(origin.targets) == int(taken)
+
+
+class Finalized:
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.cycle = self
+
+    def __del__(self) -> None:
+        givenotice.push(self.uri)
+
+
+def test_pushes_in_finalizers_are_sent() -> None:
+    with answering() as origin:
+        for number in range(100):
+            Finalized(f"{origin.base}/{number}")
+        gc.collect()
+        assert givenotice.flush(30)
+    assert sorted(origin.targets) == sorted(f"/{number}" for number in range(100))
+
+
+# --- Threads and imports -----------------------------------------------------------------------
+
+
+def test_import_loads_nothing_heavy_and_starts_no_thread() -> None:
+    ended = run(
+        """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import givenotice, _thread
+        heavy = ("ssl", "_ssl", "socket", "http", "email", "logging", "argparse", "urllib", "json", "queue")
+        print([name for name in sys.modules if name.partition(".")[0] in heavy], _thread._count())
+        """,
+        str(HOME),
+        options=("-I", "-S"),
+    )
+    assert (ended.status, ended.out, ended.err) == (0, "[] 0\n", "")
+
+
+def test_idle_workers_end_and_close_their_connections() -> None:
+    ended = script(
+        """
+        import _thread, givenotice
+        from servers import answering, until
+        givenotice.IDLE = 0.1
+        with answering() as origin:
+            alone = _thread._count()
+            for burst in (50, 1):
+                for number in range(burst):
+                    givenotice.push(f"{origin.base}/{number}")
+                print(givenotice.flush(30), until(lambda: _thread._count() == alone))
+                print(origin.connections == origin.closed > 0, len(origin.heard))
+        """
+    )
+    assert ended.out == "True True\nTrue 50\nTrue True\nTrue 51\n"
+
+
+def test_a_burst_brings_in_workers_up_to_their_number() -> None:
+    ended = script(
+        """
+        import _thread, threading, givenotice
+        from servers import answering, until
+        gate = threading.Event()
+
+        def answer(connection, _):
+            gate.wait(30)
+            connection.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+
+        with answering(answer) as origin:
+            for number in range(300):
+                givenotice.push(f"{origin.base}/{number}")
+            print(until(lambda: origin.busy == givenotice.WORKERS))
+            until(lambda: origin.busy > givenotice.WORKERS, 0.2)
+            workers = _thread._count() - threading.active_count() + 1
+            print(origin.most == workers == givenotice.WORKERS)
+            gate.set()
+            print(givenotice.flush(30), len(set(origin.targets)), origin.most == givenotice.WORKERS)
+        """
+    )
+    assert ended.out == "True\nTrue\nTrue 300 True\n"
+
+
+def test_a_notice_does_not_wait_for_a_silent_server_of_another() -> None:
+    with gated() as (slow, _gate), answering() as fast:
+        for number in range(3):
+            assert givenotice.push(slow.base)
+            assert until(lambda: len(slow.heard) > number)  # noqa: B023  # it ends before the next turn
+        assert givenotice.push(fast.base)
+        assert givenotice.flush(0) is False
+        assert until(lambda: fast.heard)
+
+
+# --- The log -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
+    """The messages of a level."""
+    caplog.set_level(logging.DEBUG, "givenotice")
+    return lambda level: [record.getMessage() for record in caplog.records if record.levelname == level]
+
+
+Log = Callable[[str], "list[str]"]
+
+
+def push_each(base: str, times: int = 1) -> None:
+    for _ in range(times):
+        assert givenotice.push(base + "/ping")
+        assert givenotice.flush(30)
+
+
+def test_a_warning_is_logged_once_when_an_origin_begins_to_fail(log: Log) -> None:
+    with refusing() as base:
+        push_each(base, 4)
+        assert log("WARNING") == [f"Notices to {base} are not delivered: Connection refused."]
+        assert len(log("DEBUG")) == 4
+        assert all(line.startswith(f"{base}/ping Connection refused ") for line in log("DEBUG"))
+        assert log("INFO") == []
+
+
+def test_an_info_is_logged_once_when_an_origin_works_again(log: Log) -> None:
+    status = "500 Oops"
+
+    def answer(connection: Any, _heard: Heard) -> None:
+        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    with answering(answer) as origin:
+        for status in ("500 Oops", "204 Fine", "404 Gone", "200 OK"):  # noqa: B007  # answer reads it
+            push_each(origin.base, 3)
+    assert log("WARNING") == [f"Notices to {origin.base} are not delivered: {code}." for code in (500, 404)]
+    assert log("INFO") == [f"Notices to {origin.base} are delivered again."] * 2
+    assert len(log("DEBUG")) == 12
+
+
+def test_an_overflow_is_logged_once_as_it_begins_and_as_it_ends(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(givenotice, "BACKLOG", 4)
+    with gated() as (origin, gate):
+        assert sum(givenotice.push(origin.base) for _ in range(20)) == 4
+        gate.set()
+        assert givenotice.flush(30)
+        push_each(origin.base, 2)
+    assert log("WARNING") == ["The queue of notices is full; new ones are dropped."]
+    assert log("INFO") == ["The queue of notices has room again."]
+
+
+def redirecting(location: str) -> Callable[[Any, Heard], None]:
+    def answer(connection: Any, _heard: Heard) -> None:
+        connection.sendall(
+            f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+
+    return answer
+
+
+def test_no_secret_is_ever_in_a_record(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(givenotice, "TIMEOUT", 0.2)
+    secrets = f"?token={SECRET}&token_auth={SECRET}&idsite=1&rec=1#{SECRET}"
+    with refusing() as refused, silent() as mute, answering() as fine:
+        away = f"http://user:{SECRET}@127.0.0.1:1/{secrets}"
+        with (
+            answering(redirecting(away)) as moved,
+            answering(redirecting(f"ftp://{SECRET}/{secrets}")) as wrong,
+        ):
+            for base in (refused, mute, fine.base, moved.base, wrong.base, "http://nonexistent.invalid"):
+                for uri in (base, base.replace("http:", "https:")):
+                    for path in ("/", "/matomo.php"):
+                        assert givenotice.push(uri.replace("://", f"://user:{SECRET}@") + path + secrets)
+            assert givenotice.flush(30)
+    levels = {record.levelname for record in caplog.records if record.name == "givenotice"}
+    assert levels == {"DEBUG", "WARNING"}
+    assert len([record for record in caplog.records if record.levelname == "DEBUG"]) == 24
+    for record in caplog.records:
+        assert SECRET not in repr(vars(record))
+    assert SECRET not in caplog.text
+
+
+def test_the_logger_has_a_null_handler() -> None:
+    with refusing() as base:
+        push_each(base)
+    handlers = logging.getLogger("givenotice").handlers
+    assert [type(handler) for handler in handlers] == [logging.NullHandler]
+
+
+def test_nothing_is_written_and_logging_is_not_imported() -> None:
+    with refusing() as base, answering() as origin:
+        ended = script(
+            """
+            import sys, givenotice
+            for uri in (sys.argv[1], sys.argv[2], "", "x", None, 5, sys.argv[1] + "/\\n", "http://nonexistent.invalid/"):
+                givenotice.push(uri)
+            givenotice.push(sys.argv[2], a=object())
+            assert givenotice.flush(30)
+            assert givenotice.stats().pushed == 9
+            assert "logging" not in sys.modules
+            """,
+            base,
+            origin.base,
+        )
+    assert ended.out == ""
+
+
+def test_nothing_is_written_where_logging_is_not_configured() -> None:
+    with refusing() as base:
+        ended = script(
+            """
+            import logging, sys, givenotice
+            givenotice.push(sys.argv[1])
+            assert givenotice.flush(30)
+            """,
+            base,
+        )
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize("error", ["ValueError", "SystemExit", "KeyboardInterrupt"])
+def test_a_handler_that_raises_hurts_nobody(error: str) -> None:
+    with answering() as origin, refusing() as base:
+        ended = script(
+            """
+            import logging, sys, givenotice
+
+            class Handler(logging.Handler):
+                def emit(self, record):
+                    raise getattr(__builtins__, sys.argv[3])(record.getMessage())
+
+            logging.basicConfig(handlers=[Handler()], level=logging.DEBUG)
+            givenotice.BACKLOG = 8
+            taken = [givenotice.push(sys.argv[1]) for _ in range(12)]
+            print(givenotice.flush(30), *givenotice.stats())
+            for _ in range(3):
+                for uri in sys.argv[1:3]:
+                    givenotice.push(uri)
+            print(givenotice.flush(30), *givenotice.stats())
+            """,
+            origin.base,
+            base,
+            error,
+        )
+    assert ended.out == "True 12 8 0 4 0\nTrue 18 11 3 4 0\n"
