@@ -210,3 +210,20 @@ def answering(answer: Answer | None = None, context: ssl.SSLContext | None = Non
             for connection in origin.open:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def gated() -> Iterator[tuple[Origin, threading.Event]]:
+    """A server that answers nothing before the event is set."""
+    gate = threading.Event()
+
+    def answer(connection: socket.socket, _heard: Heard) -> None:
+        gate.wait(30)
+        connection.sendall(NO_CONTENT)
+
+    with answering(answer) as origin:
+        try:
+            yield origin, gate
+        finally:
+            gate.set()
+            until(lambda: not origin.busy, 5)
