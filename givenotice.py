@@ -15,10 +15,11 @@ Settings are environment variables: GIVENOTICE_URI (read at each push), and, rea
 GIVENOTICE_DISABLED, GIVENOTICE_TIMEOUT, GIVENOTICE_EXIT_TIMEOUT and GIVENOTICE_BACKLOG.
 
 Homepage: https://github.com/givenotice/givenotice
+
+PYTEST_DONT_REWRITE
 """
-# A library that is a pytest plugin, too, is often imported before pytest could rewrite its
-# assertions; pytest warns of that, and `-W error` would end the user's run, but for this mark:
-# PYTEST_DONT_REWRITE
+# The mark above: a library that is a pytest plugin, too, is often imported before pytest could rewrite its
+# assertions; without the mark pytest warns of that, and `-W error` ends the user's run.
 
 from __future__ import annotations
 
@@ -114,7 +115,7 @@ def _split(uri: str) -> Parts:
     """The parts of an absolute http(s) URI, normalised as a browser does."""
     if not isinstance(uri, str):
         raise TypeError(f"The URI must be a str, not {type(uri).__name__}.")
-    uri = uri.strip(" ")
+    uri = str.strip(uri, " ")
     if not uri.isprintable() and any(char < " " or "\x7f" <= char <= "\x9f" for char in uri):
         raise ValueError("The URI must not contain control characters.")
     scheme, slashes, rest = uri.partition("://")
@@ -141,9 +142,9 @@ def _host(text: str) -> str:
     if text.startswith("["):
         from ipaddress import IPv6Address  # rare, and 5 ms
 
-        literal, _, port = text[1:].partition("]")
+        literal, bracket, port = text[1:].partition("]")
         try:
-            if "%" in literal or port[:1] not in ("", ":"):
+            if not bracket or "%" in literal or port[:1] not in ("", ":"):
                 raise ValueError
             host = f"[{IPv6Address(literal)}]"
         except ValueError:
@@ -435,7 +436,8 @@ def push(uri: str | None = None, /, **params: Value) -> bool:
     try:
         state = _state
         # All that the caller pays while a worker is awake; `room` is 0 when anything needs a closer look.
-        if len(state.queue) < state.room and uri.startswith(state.known) and not params and not DISABLED:  # type: ignore[union-attr]
+        room = len(state.queue) < state.room and not params and not DISABLED
+        if room and type(uri) is str and uri.startswith(state.known):
             state.queue.append(uri)
             return True
         return _sink(uri, params)
@@ -451,7 +453,7 @@ def _enqueue(uri: str | None, params: dict[str, Any]) -> bool:
     try:
         if uri is None:
             uri = os.environ.get("GIVENOTICE_URI", "")
-        if params or not uri.startswith(state.known):
+        if params or type(uri) is not str or not uri.startswith(state.known):
             uri = build_uri(uri, **params)
             origin = "/".join(uri.split("/", 3)[:3]) + "/"
             if origin not in state.known:
@@ -1158,6 +1160,9 @@ class Notice(str):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return repr(_mask(self))  # pytest shows it beside a failure, and a CI keeps that
+
     @property
     def params(self) -> dict[str, Any]:
         """The parameters, decoded; a repeated name gives a list."""
@@ -1225,10 +1230,10 @@ def _restore(recorder: Recorder) -> None:
 def _record(uri: str | None, params: dict[str, Any]) -> bool:
     """The sink of tests. Without a URI the parameters are recorded alone: tests need no environment."""
     if uri is None:
-        uri = os.environ.get("GIVENOTICE_URI", "")
-    if not uri and not params:
+        uri = os.environ.get("GIVENOTICE_URI") or None
+    if uri is None and not params:
         return False
-    _recording[-1].append(Notice(build_uri(uri, **params) if uri else f"?{_set('', params)}"))
+    _recording[-1].append(Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params)))
     return True
 
 
@@ -1244,16 +1249,16 @@ def _differing(notice: Notice, expected: dict[str, Any]) -> list[str]:
 
 def _explain(notices: list[Notice], found: list[Notice], expected: dict[str, Any]) -> str:
     """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
-    lines = ["Expected one notice with", *(_line(name, value) for name, value in expected.items())]
-    if found:
-        lines.append(f"but {len(found)} match:")
-    else:
-        lines.append(f"but none of {len(notices)} matches; nearest first, ! marks what differs:")
+    head = f"{len(found) or 'None'} of {len(notices)} notices match" if notices else "Nothing was pushed"
+    lines = [f"{head}; expected one{' with' if expected else ''}"]
+    lines += [_line(name, value) for name, value in expected.items()]
+    if notices:
+        lines.append("These match:" if found else "Pushed, nearest first; ! marks what differs:")
     shown = found or sorted(notices, key=lambda notice: len(_differing(notice, expected)))
     for notice in shown[:10]:
         params = notice.params
         differing = _differing(notice, expected)
-        lines.append("  " + (_shorten(_mask(notice.partition("?")[0]), 76) or "(no URI)"))
+        lines.append("  " + (_shorten(_mask(notice.partition("?")[0]), 66) or "(no URI)"))
         lines += [_line(name, params.get(name), "!" if name in differing else " ") for name in expected]
         lines += [_line(name, value) for name, value in params.items() if name not in expected]
     if len(shown) > 10:
@@ -1263,11 +1268,11 @@ def _explain(notices: list[Notice], found: list[Notice], expected: dict[str, Any
 
 def _line(name: str, value: Any, mark: str = " ") -> str:
     text = "(absent)" if value is None else "***" if name == "token_auth" else repr(value)
-    return f"  {mark} {_shorten(name, 30)} = {_shorten(text, 40)}"
+    return f"  {mark} {_shorten(name, 24)} = {_shorten(text, 37)}"
 
 
 def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
+    return text if len(text) <= width else f"{text[: width // 2 - 2]}...{text[1 - width // 2 :]}"
 
 
 def _mask(uri: str) -> str:
@@ -1287,23 +1292,29 @@ def _mask(uri: str) -> str:
 # --- Under pytest -----------------------------------------------------------------------------------
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The plugin: from here on nothing is sent, and the fixture `notices` has what a test pushed."""
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """The plugin: from here on nothing is sent, and the fixture `notices` has what a test pushed.
+
+    Of the hooks, this one is called first: before conftest.py is imported, and an app with it that may push.
+    """
     import pytest
 
     class Fixtures:
-        def __init__(self) -> None:
-            self.copies: list[tuple[Any, Any]] = []
-
         @pytest.fixture
         def notices(self) -> Iterator[Recorder]:
             """The notices that the test pushed, in order; nothing is sent."""
             recorder = Recorder()
-            for divert, _ in self.copies:
-                divert(recorder)
+            copies = _copies()
+            for copy in copies:
+                copy["_divert"](recorder)
             yield recorder
-            for _, restore in self.copies:
-                restore(recorder)
+            for copy in copies:
+                copy["_restore"](recorder)
+
+        def pytest_collection_finish(self) -> None:
+            for copy in _copies():
+                if not copy["_recording"]:
+                    copy["_divert"](everything)
 
     everything = Recorder()
     before = os.environ.get("GIVENOTICE_DISABLED")
@@ -1311,19 +1322,22 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["GIVENOTICE_DISABLED"] = "1"  # for the processes that tests start
 
     def undo() -> None:
-        os.environ.pop("GIVENOTICE_DISABLED")
+        os.environ.pop("GIVENOTICE_DISABLED", None)
         if before is not None:
             os.environ["GIVENOTICE_DISABLED"] = before
         if len(_recording) > 1:  # pytest within pytest; else the rest of the process is silent, too
             _restore(everything)
 
+    config: Any = pluginmanager.get_plugin("pytestconfig")
     config.add_cleanup(undo)
-    # A vendored copy beside an installed one records into the same list, whichever came first.
-    fixtures: Any = config.pluginmanager.get_plugin("givenotice-fixtures")
-    if fixtures is None:
-        fixtures = Fixtures()
-        config.pluginmanager.register(fixtures, "givenotice-fixtures")
-    fixtures.copies.append((_divert, _restore))
+    if not pluginmanager.has_plugin("givenotice-fixtures"):
+        pluginmanager.register(Fixtures(), "givenotice-fixtures")
+
+
+def _copies() -> list[dict[str, Any]]:
+    """This module, and its other copies in the process, such as a vendored one beside an installed one."""
+    spaces = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+    return [space for space in spaces if "_divert" in space and "build_uri" in space]
 
 
 # --- In the shell -------------------------------------------------------------------------------------
