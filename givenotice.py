@@ -81,6 +81,7 @@ BACKLOG = int(_setting("GIVENOTICE_BACKLOG", 10_000))  # notices that may wait; 
 # Fixed by measurement.
 WORKERS = 100  # threads at most; with them 1 000 notices to a server that takes 100 ms are sent in 1.2 s
 IDLE = 2.0  # seconds after which an idle worker ends, and closes its connections
+PATIENCE = 0.05  # seconds that a notice waits, at most, for the answer to one for another server
 GRACE = 0.25  # seconds of the exit that are kept for workers to leave after their requests were cut
 REDIRECTS = 5  # redirects that one notice may follow
 BODY = 65_536  # bytes of an answer that are read, at most, to keep the connection alive
@@ -639,11 +640,12 @@ def _sort(state: _State) -> bool:
         else:
             waiting = state.lanes.get(_endpoint(item))
             if waiting is None:
-                return True
+                break
             waiting.append(item)
             state.held += 1
         state.queue.popleft()
-    return False
+    _admit(state, state.room > 0)
+    return bool(state.queue)
 
 
 def _endpoint(uri: str) -> str | None:
@@ -727,10 +729,7 @@ def _deliver(worker: _Worker, endpoint: Any, batch: list[str]) -> None:
         _network()
     except Exception:  # _fetch will fail like this, and that is counted
         pass
-    with state.lock:
-        more = _sort(state)
-    if more:
-        _rouse(state)  # what follows takes a while
+    _relieve(state)
     _log_overflow(state)
     notices = []
     for uri in batch:
@@ -749,6 +748,14 @@ def _deliver(worker: _Worker, endpoint: Any, batch: list[str]) -> None:
             sent += _send(worker, parts, form=isinstance(endpoint, str) and _needs_form(parts[4]))
     if outcome == "refused" or (outcome == "rolled back" and sent == len(notices)):
         state.bulkless.add(endpoint)  # it was not the content that was refused
+
+
+def _relieve(state: _State) -> None:
+    """Bring in another worker if there is work that need not wait for the request under way."""
+    with state.lock:
+        more = _sort(state)
+    if more:
+        _rouse(state)
 
 
 def _send(worker: _Worker, parts: Parts, form: bool) -> bool:
@@ -853,7 +860,7 @@ def _log(state: _State, level: str, message: str, *args: object) -> None:
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
         logger.log(getattr(logging, level), message, *args)
-    except Exception:  # a handler of the app's that raises, or logging that is just being imported
+    except BaseException:  # of a handler of the app's; or logging is just being imported
         pass
 
 
@@ -917,10 +924,15 @@ def _make_opener() -> Any:
         """A socket that reads within the request's time; a timeout alone begins anew with each byte."""
 
         def recv_into(self: Any, *args: Any, **options: Any) -> int:
-            self.settimeout(here.worker.left())
-            size: int = super().recv_into(*args, **options)  # type: ignore[misc]
-            here.worker.heard = here.worker.heard or size > 0
-            return size
+            while True:
+                self.settimeout(min(here.worker.left(), PATIENCE))
+                try:
+                    size: int = super().recv_into(*args, **options)  # type: ignore[misc]
+                except socket.timeout:  # only a slice of the time
+                    _relieve(here.worker.state)
+                else:
+                    here.worker.heard = here.worker.heard or size > 0
+                    return size
 
         def do_handshake(self: Any, *args: Any, **options: Any) -> None:
             here.worker.socket = self
