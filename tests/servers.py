@@ -192,7 +192,7 @@ def read_request(lines: BinaryIO, number: int) -> Heard | None:
 
 @contextmanager
 def answering(answer: Answer | None = None, context: ssl.SSLContext | None = None) -> Iterator[Origin]:
-    """A server that keeps connections alive, over TLS if there is a *context*, and remembers what it heard."""
+    """A server that keeps connections alive, over TLS if there is a *context*, and knows what it heard."""
     origin = Origin()
 
     def handle(connection: socket.socket) -> None:

@@ -1,0 +1,768 @@
+"""What servers get, and what becomes of a notice when they, or the way to them, misbehave."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import ssl
+import struct
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+import trustme
+from programs import HOME, run
+from servers import (
+    NO_CONTENT,
+    Answer,
+    Heard,
+    Origin,
+    answered,
+    answering,
+    dripping,
+    listening,
+    refusing,
+    silent,
+    unaccepting,
+)
+
+import givenotice
+
+SENT, FAILED = (1, 0), (0, 1)
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No proxy of the machine is used, and no test leaves work behind for the next one."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    yield
+    assert givenotice.flush(30)
+
+
+def outcome(*uris: str) -> tuple[int, int]:
+    """How many of the notices, pushed one after the other, were sent, and failed."""
+    before = givenotice.stats()
+    for uri in uris:
+        assert givenotice.push(uri)
+        assert givenotice.flush(30)
+    after = givenotice.stats()
+    return after.sent - before.sent, after.failed - before.failed
+
+
+PROGRAM = """
+import json, sys, time, givenotice
+pauses, *uris = sys.argv[1:]
+for number, uri in enumerate(uris):
+    assert givenotice.push(uri)
+    while pauses != "none" and givenotice.stats().pending:
+        time.sleep(0.001)
+    if pauses == "some":
+        time.sleep(number % 5 * 0.001)
+assert givenotice.flush(30)
+_, sent, failed, dropped, pending = givenotice.stats()
+assert (dropped, pending) == (0, 0)
+print(json.dumps([sent, failed]))
+"""
+
+
+def outcome_elsewhere(*uris: str, pauses: str = "no", **environment: str) -> tuple[int, int]:
+    """The same in a process of its own, where one worker after the other begins."""
+    path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
+    ended = run(PROGRAM, pauses, *uris, options=(), PYTHONPATH=path, **environment)
+    assert (ended.status, ended.err) == (0, "")
+    sent, failed = json.loads(ended.out)
+    return sent, failed
+
+
+# --- The request -------------------------------------------------------------------------------
+
+
+def test_a_notice_is_a_plain_get_with_few_headers() -> None:
+    with answering() as origin:
+        assert outcome(origin.base + "/ping?a=1&b=%20#fragment") == SENT
+    (heard,) = origin.heard
+    assert (heard.method, heard.target) == ("GET", "/ping?a=1&b=%20")
+    assert heard.headers == {
+        "host": origin.base.partition("//")[2],
+        "accept-encoding": "identity",
+        "user-agent": f"givenotice/{givenotice.__version__}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("pushed", "arrived"),
+    [
+        ("", "/"),
+        ("/", "/"),
+        ("?a=1", "/?a=1"),
+        ("#f", "/"),
+        ("/a b/\xfc?q=\u20ac x&&r", "/a%20b/%C3%BC?q=%E2%82%AC%20x&r"),
+        ("/%7e%2F%?%", "/%7e%2F%25?%25"),
+        ('/<>"^`{|}', "/%3C%3E%22%5E%60%7B%7C%7D"),
+        ("/" + "x" * 20_000, "/" + "x" * 20_000),
+    ],
+)
+def test_a_uri_arrives_normalised(pushed: str, arrived: str) -> None:
+    with answering() as origin:
+        assert outcome(origin.base.replace("http:", "HTTP:") + pushed) == SENT
+        assert outcome(origin.base + pushed) == SENT
+    assert origin.targets == [arrived] * 2
+
+
+def basic(user: str) -> str:
+    return "Basic " + b64encode(user.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "expected"),
+    [
+        ("user:pass", "user:pass"),
+        ("user", "user:"),
+        ("user:", "user:"),
+        (":pass", ":pass"),
+        ("us%40er:p%3Aa:ss", "us@er:p:a:ss"),
+        ("\xfc:\u20ac", "\xfc:\u20ac"),
+        ("u:" + "p" * 200, "u:" + "p" * 200),
+    ],
+)
+def test_userinfo_becomes_authorization(userinfo: str, expected: str) -> None:
+    with answering() as origin:
+        assert outcome(origin.base.replace("//", f"//{userinfo}@")) == SENT
+    (heard,) = origin.heard
+    assert heard.headers["authorization"] == basic(expected)
+    assert heard.headers["host"] == origin.base.partition("//")[2]
+
+
+def test_userinfo_is_not_given_to_the_resolver() -> None:
+    with answering() as origin:
+        ended = run(
+            """
+            import sys, givenotice
+            asked = []
+            sys.addaudithook(lambda event, args: event == "socket.getaddrinfo" and asked.append(args[0]))
+            givenotice.push(sys.argv[1])
+            givenotice.flush(30)
+            print(asked)
+            """,
+            origin.base.replace("//127.0.0.1", "//user:pass@localhost"),
+        )
+    assert (ended.out.replace("b'", "'"), ended.err, len(origin.heard)) == ("['localhost']\n", "", 1)
+
+
+# --- The answer --------------------------------------------------------------------------------
+
+
+def status(line: str, *headers: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {line}", "Content-Length: 0", *headers, "", ""]).encode()
+
+
+@pytest.mark.parametrize("code", [200, 201, 202, 206, 299])
+def test_a_2xx_is_sent(code: int) -> None:
+    with answering(answered(status(f"{code} OK"))) as origin:
+        assert outcome(origin.base) == SENT
+
+
+@pytest.mark.parametrize("code", [300, 302, 304, 305, 400, 401, 404, 410, 429, 500, 502, 503, 599])
+def test_any_other_status_is_failed_and_not_repeated(code: int) -> None:
+    with answering(answered(status(f"{code} No", "Retry-After: 0"))) as origin:
+        assert outcome(origin.base) == FAILED
+    assert len(origin.heard) == 1
+
+
+ANSWERS = {
+    "no content": NO_CONTENT,
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "trailer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nA: b\r\n\r\n",
+    "after continue": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + NO_CONTENT,
+    "after early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + NO_CONTENT,
+    "old but kept alive": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
+    "limit": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % givenotice.BODY + bytes(givenotice.BODY),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+def test_a_whole_answer_keeps_the_connection(answer: bytes) -> None:
+    with answering(answered(answer)) as origin:
+        assert outcome_elsewhere(*[f"{origin.base}/{number}" for number in range(5)]) == (5, 0)
+    assert origin.targets == [f"/{number}" for number in range(5)]
+    assert origin.connections < 3
+
+
+LAST_ANSWERS = {
+    "closed": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello",
+    "closed with length": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+    "no length": b"HTTP/1.1 200 OK\r\n\r\nhello",
+    "old": b"HTTP/1.0 200 OK\r\n\r\nhello",
+    "cut": b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",
+    "cut chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\nhello",
+    "broken chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+}
+
+
+@pytest.mark.parametrize("answer", LAST_ANSWERS.values(), ids=LAST_ANSWERS.keys())
+def test_a_last_answer_is_sent_and_the_next_notice_takes_another_connection(answer: bytes) -> None:
+    with answering(answered(answer, last=True)) as origin:
+        assert outcome(origin.base + "/1", origin.base + "/2") == (2, 0)
+    assert [(heard.target, heard.connection) for heard in origin.heard] == [("/1", 1), ("/2", 2)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\r\n",
+        b"hello\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 999999 OK\r\n\r\n",
+        b"HTTP/3.7 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"\x16\x03\x01\x00\x00",
+    ],
+    ids=range(10),
+)
+def test_an_answer_that_is_none_is_failed_and_not_asked_for_again(answer: bytes) -> None:
+    with answering(answered(answer, last=True)) as origin:
+        assert outcome(origin.base) == FAILED
+    assert len(origin.heard) == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["length", "no length", "chunked"],
+)
+def test_a_huge_body_is_not_read(head: bytes) -> None:
+    written = 0
+    done = threading.Event()
+
+    def answer(connection: socket.socket, _heard: Heard) -> bool:
+        nonlocal written
+        connection.sendall(head)
+        chunk = b"2000\r\n" + bytes(8192) + b"\r\n"
+        with suppress(OSError):
+            while written < 100_000_000:
+                connection.sendall(chunk)
+                written += len(chunk)
+        done.set()
+        return True
+
+    with answering(answer) as origin:
+        assert outcome(origin.base) == SENT
+        assert done.wait(20)
+    assert written < 20_000_000  # what the buffers of the kernel take
+
+
+# --- Redirects ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def redirecting(way: dict[str, str], code: int = 302) -> Iterator[Origin]:
+    """Redirects each target of *way*; BASE in a Location is the server itself."""
+
+    def answer(connection: socket.socket, heard: Heard) -> None:
+        location = way.get(heard.target)
+        connection.sendall(
+            status(f"{code} Moved", f"Location: {location.replace('BASE', origin.base)}")
+            if location
+            else NO_CONTENT
+        )
+
+    with answering(answer) as origin:
+        yield origin
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed_by_get(code: int) -> None:
+    with redirecting({"/1": "BASE/2", "/2": "/3"}, code) as origin:
+        assert outcome(origin.base + "/1#f") == SENT
+    assert [(heard.method, heard.target) for heard in origin.heard] == [("GET", f"/{n}") for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("c", "/a/c"),
+        ("../c", "/c"),
+        ("/c?d#e", "/c?d"),
+        ("?d=e", "/a/b?d=e"),
+        ("BASE", "/"),
+        ("/c d", "/c%20d"),
+        ("/\xfc", "/%C3%BC"),
+        ("/%C3%BC?\u20ac", "/%C3%BC?%E2%82%AC"),
+    ],
+)
+def test_a_location_may_be_relative_and_odd(location: str, target: str) -> None:
+    with redirecting({"/a/b?x": location}) as origin:
+        assert outcome(origin.base + "/a/b?x") == SENT
+    assert origin.targets == ["/a/b?x", target]
+
+
+@pytest.mark.parametrize(("hops", "expected"), [(5, SENT), (6, FAILED), (50, FAILED)])
+def test_at_most_five_redirects_are_followed(hops: int, expected: tuple[int, int]) -> None:
+    with redirecting({f"/{hop}": f"/{hop - 1}" for hop in range(1, hops + 1)}) as origin:
+        assert outcome(f"{origin.base}/{hops}") == expected
+    assert len(origin.heard) == 6
+
+
+def test_a_redirect_to_itself_ends() -> None:
+    with redirecting({"/": "/"}) as origin:
+        assert outcome(origin.base) == FAILED
+    assert len(origin.heard) == 6
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "FILE",
+        "data:,x",
+        "FTP",
+        "about:blank",
+        "javascript:1",
+        "mailto:a@b",
+        "http://:0/",
+        "http://[",
+    ],
+)
+def test_a_redirect_goes_nowhere_but_to_http(location: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    reached: list[socket.socket] = []
+    with listening(reached.append) as other:
+        location = {"FILE": file.as_uri(), "FTP": other.replace("http:", "ftp:") + "/x"}.get(
+            location, location
+        )
+        with redirecting({"/": location}) as origin:
+            assert outcome(origin.base) == FAILED
+    assert (origin.targets, reached) == (["/"], [])
+
+
+def authorizations(origin: Origin) -> list[str | None]:
+    return [heard.headers.get("authorization") for heard in origin.heard]
+
+
+def test_authorization_stays_with_its_origin() -> None:
+    with answering() as other, redirecting({"/1": "/2", "/2": other.base}) as origin:
+        assert outcome(origin.base.replace("//", "//user:pass@") + "/1") == SENT
+    assert authorizations(origin) == [basic("user:pass")] * 2
+    assert authorizations(other) == [None]
+
+
+def test_a_redirect_may_bring_a_user_of_its_own() -> None:
+    with answering() as other, redirecting({"/": other.base.replace("//", "//other:word@")}) as origin:
+        assert outcome(origin.base.replace("//", "//user:pass@")) == SENT
+    assert authorizations(other) == [basic("other:word")]
+
+
+def test_authorization_that_was_dropped_does_not_come_back() -> None:
+    way: dict[str, str] = {}
+    with redirecting(way) as first, redirecting({"/": f"{first.base}/back"}) as other:
+        way["/"] = other.base
+        assert outcome(first.base.replace("//", "//user:pass@")) == SENT
+    assert authorizations(first) == [basic("user:pass"), None]
+    assert authorizations(other) == [None]
+
+
+# --- The time of a request ---------------------------------------------------------------------
+
+
+@contextmanager
+def babbling(piece: bytes) -> Iterator[str]:
+    """Repeats *piece* for ever, at a leisurely pace."""
+    stop = threading.Event()
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        while not stop.wait(0.02):
+            connection.sendall(piece)
+
+    with listening(handle) as base:
+        try:
+            yield base
+        finally:
+            stop.set()
+
+
+Sick = Callable[[], AbstractContextManager[str]]
+SICK: dict[str, Sick] = {
+    "dripping header": dripping,
+    "dripping status line": lambda: dripping(b"HTTP/1.1 200 "),
+    "dripping chunk size": lambda: dripping(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n", 0.005),
+    "dripping body": lambda: dripping(b"HTTP/1.1 500 No\r\nContent-Length: 9999\r\n\r\n", 0.005),
+    "endless continue": lambda: babbling(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "endless early hints": lambda: babbling(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
+    "silent": silent,
+    "unaccepting": unaccepting,
+}
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("sick", SICK.values(), ids=SICK.keys())
+def test_a_request_ends_in_time(sick: Sick, secure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(givenotice, "TIMEOUT", 0.5)
+    with sick() as base:
+        begin = monotonic()
+        assert outcome(base.replace("http:", "https:") if secure else base) == FAILED
+        assert monotonic() - begin < 5  # these servers would hold it for ever
+
+
+def test_a_server_that_drips_its_body_has_the_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(givenotice, "TIMEOUT", 1)
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", 0.001) as base:
+        begin = monotonic()
+        assert outcome(base) == SENT
+        assert monotonic() - begin < 5
+
+
+def test_all_redirects_of_a_notice_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(givenotice, "TIMEOUT", 0.5)
+
+    def answer(connection: socket.socket, _heard: Heard) -> None:
+        threading.Event().wait(0.3)
+        connection.sendall(status("302 Found", "Location: /"))
+
+    with answering(answer) as origin:
+        assert outcome(origin.base) == FAILED
+    assert len(origin.heard) < 3
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_refused_connection_is_failed(scheme: str) -> None:
+    with refusing() as base:
+        assert outcome(base.replace("http", scheme)) == FAILED
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_does_not_resolve_is_failed(scheme: str) -> None:
+    assert outcome(f"{scheme}://nonexistent.invalid/") == FAILED
+
+
+def test_ipv6() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no ::1 here: {error}")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        origin, port = Origin(), server.getsockname()[1]
+
+        def accept() -> None:
+            with server.accept()[0] as connection:
+                origin.serve(connection, answered(last=True))
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        assert outcome(f"http://[::1]:{port}/ping") == SENT
+        thread.join()
+    assert origin.heard[0].headers["host"] == f"[::1]:{port}"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [("bad good", "1 0"), ("bad bad good", "1 0"), ("bad bad", "0 1"), ("", "0 1")],
+)
+def test_each_address_of_a_host_is_tried(addresses: str, expected: str) -> None:
+    with refusing() as bad, answering() as origin:
+        ports = {"bad": bad.rpartition(":")[2], "good": origin.base.rpartition(":")[2]}
+        ended = run(
+            """
+            import socket, sys, givenotice
+            tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+            socket.getaddrinfo = lambda *_: [(*tcp, ("127.0.0.1", int(port))) for port in sys.argv[1:]]
+            givenotice.push("http://many.example/")
+            givenotice.flush(30)
+            print(givenotice.stats().sent, givenotice.stats().failed)
+            """,
+            *[ports[address] for address in addresses.split()],
+        )
+    assert (ended.out, ended.err) == (expected + "\n", "")
+    assert len(origin.heard) == int(expected[0])
+
+
+# --- Proxies -----------------------------------------------------------------------------------
+
+
+def test_http_goes_through_the_proxy_of_the_environment() -> None:
+    with answering() as proxy:
+        uris = ["http://nonexistent.invalid/a?b#c", "http://other.invalid:81/"]
+        assert outcome_elsewhere(*uris, http_proxy=proxy.base) == (2, 0)
+    assert proxy.targets == ["http://nonexistent.invalid/a?b", "http://other.invalid:81/"]
+    assert [heard.headers["host"] for heard in proxy.heard] == ["nonexistent.invalid", "other.invalid:81"]
+    assert "proxy-authorization" not in proxy.heard[0].headers
+
+
+def test_no_proxy_is_heeded() -> None:
+    with answering() as proxy, answering() as origin:
+        environment = {"http_proxy": proxy.base, "no_proxy": "127.0.0.1"}
+        assert outcome_elsewhere(origin.base, "http://nonexistent.invalid/", **environment) == (2, 0)
+    assert (len(proxy.heard), origin.targets) == (1, ["/"])
+
+
+def test_the_password_of_the_proxy_is_for_the_proxy_alone() -> None:
+    with (
+        answering() as origin,
+        answering(answered(status("302 Found", f"Location: {origin.base}/"))) as proxy,
+    ):
+        environment = {"http_proxy": proxy.base.replace("//", "//user:pass@"), "no_proxy": "127.0.0.1"}
+        assert outcome_elsewhere("http://me:word@nonexistent.invalid/", **environment) == SENT
+    assert proxy.heard[0].headers["proxy-authorization"] == basic("user:pass")
+    assert proxy.heard[0].headers["authorization"] == basic("me:word")
+    assert not {"proxy-authorization", "authorization"} & origin.heard[0].headers.keys()
+
+
+def relay(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        for data in iter(lambda: source.recv(65_536), b""):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def tunnelling(origin: Origin, answer: bytes = b"HTTP/1.1 200 Connected\r\n\r\n") -> Iterator[Origin]:
+    """A proxy that connects each CONNECT to *origin*, whatever its name."""
+    host, port = origin.base.partition("//")[2].split(":")
+
+    def connect(connection: socket.socket, _heard: Heard) -> bool:
+        connection.sendall(answer)
+        if answer.startswith(b"HTTP/1.1 200"):
+            with socket.create_connection((host, int(port))) as onward:
+                threading.Thread(target=relay, args=(onward, connection), daemon=True).start()
+                relay(connection, onward)
+        return True
+
+    with answering(connect) as proxy:
+        yield proxy
+
+
+class Authority:
+    """A certificate authority, and what it gives to servers and clients."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ca = trustme.CA()
+        self.file = folder / "ca.pem"
+        self.ca.cert_pem.write_to_path(str(self.file))
+
+    def context(self, *names: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ca.issue_cert(*names).configure_cert(context)
+        return context
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"SSL_CERT_FILE": str(self.file)}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_https_goes_through_a_tunnel_of_the_proxy(authority: Authority) -> None:
+    with answering(context=authority.context("origin.invalid")) as origin, tunnelling(origin) as proxy:
+        environment = {**authority.environment, "https_proxy": proxy.base.replace("//", "//user:pass@")}
+        uris = [f"https://origin.invalid/{number}" for number in range(3)]
+        assert outcome_elsewhere(*uris, **environment) == (3, 0)
+    assert {(heard.method, heard.target) for heard in proxy.heard} == {("CONNECT", "origin.invalid:443")}
+    assert {heard.headers["proxy-authorization"] for heard in proxy.heard} == {basic("user:pass")}
+    assert len(proxy.heard) < 3
+    assert origin.targets == ["/0", "/1", "/2"]
+    assert {heard.headers["host"] for heard in origin.heard} == {"origin.invalid"}
+    assert not any("proxy-authorization" in heard.headers for heard in origin.heard)
+
+
+def test_a_proxy_without_password_gets_none(authority: Authority) -> None:
+    with answering(context=authority.context("origin.invalid")) as origin, tunnelling(origin) as proxy:
+        environment = {**authority.environment, "https_proxy": proxy.base}
+        assert outcome_elsewhere("https://origin.invalid/", **environment) == SENT
+    assert "proxy-authorization" not in proxy.heard[0].headers
+
+
+def test_a_proxy_that_refuses_the_tunnel_fails_the_notice(authority: Authority) -> None:
+    refusal = b"HTTP/1.1 407 Who are you\r\n\r\n"
+    with (
+        answering(context=authority.context("origin.invalid")) as origin,
+        tunnelling(origin, refusal) as proxy,
+    ):
+        environment = {**authority.environment, "https_proxy": proxy.base}
+        assert outcome_elsewhere("https://origin.invalid/", **environment) == FAILED
+    assert (len(proxy.heard), origin.heard) == (1, [])
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy"])
+def test_a_silent_proxy_is_bounded(name: str) -> None:
+    with silent() as proxy:
+        environment = {name: proxy, "GIVENOTICE_TIMEOUT": "0.5"}
+        assert outcome_elsewhere(f"{name.partition('_')[0]}://origin.invalid/", **environment) == FAILED
+
+
+# --- TLS ---------------------------------------------------------------------------------------
+
+
+def named(origin: Origin) -> str:
+    return origin.base.replace("127.0.0.1", "localhost")
+
+
+def test_https_is_verified_by_the_authorities_of_the_environment(authority: Authority) -> None:
+    with answering(context=authority.context("localhost", "127.0.0.1")) as origin:
+        uris = [named(origin) + "/1", origin.base + "/2"]
+        assert outcome_elsewhere(*uris, **authority.environment) == (2, 0)
+    assert origin.targets == ["/1", "/2"]
+
+
+def test_https_with_another_name_is_refused(authority: Authority) -> None:
+    with answering(context=authority.context("other.invalid")) as origin:
+        assert outcome_elsewhere(named(origin), origin.base, **authority.environment) == (0, 2)
+    assert origin.heard == []
+
+
+def test_https_of_an_unknown_authority_is_refused(authority: Authority, tmp_path: Path) -> None:
+    with answering(context=authority.context("localhost")) as origin:
+        assert outcome_elsewhere(named(origin)) == FAILED
+        assert outcome_elsewhere(named(origin), **Authority(tmp_path).environment) == FAILED
+    assert origin.heard == []
+
+
+def test_https_notices_share_connections(authority: Authority) -> None:
+    with answering(context=authority.context("localhost")) as origin:
+        uris = [f"{named(origin)}/{number}" for number in range(50)]
+        assert outcome_elsewhere(*uris, **authority.environment) == (50, 0)
+    assert len(set(origin.targets)) == 50
+    assert origin.connections < 4
+
+
+def test_a_redirect_may_lead_to_https(authority: Authority) -> None:
+    with (
+        answering(context=authority.context("localhost")) as origin,
+        redirecting({"/": named(origin)}) as first,
+    ):
+        assert outcome_elsewhere(first.base, **authority.environment) == SENT
+    assert origin.targets == ["/"]
+
+
+# --- Connections kept alive --------------------------------------------------------------------
+
+
+def after(most: int) -> Callable[[], Answer]:
+    """The server closes after *most* answers, without a word."""
+
+    def make() -> Answer:
+        seen: dict[int, int] = {}
+
+        def answer(connection: socket.socket, heard: Heard) -> bool:
+            connection.sendall(NO_CONTENT)
+            seen[heard.connection] = seen.get(heard.connection, 0) + 1
+            return seen[heard.connection] == most
+
+        return answer
+
+    return make
+
+
+def idle() -> Answer:
+    """The server closes when there was nothing to read for 2 milliseconds."""
+
+    def answer(connection: socket.socket, _heard: Heard) -> bool:
+        connection.sendall(NO_CONTENT)
+        return not select.select([connection], [], [], 0.002)[0]
+
+    return answer
+
+
+def said_goodbye() -> Answer:
+    """The server ends TLS in order before it closes."""
+
+    def answer(connection: Any, _heard: Heard) -> bool:
+        connection.sendall(NO_CONTENT)
+        with suppress(OSError):
+            connection.unwrap()
+        return True
+
+    return answer
+
+
+@pytest.mark.parametrize("pauses", ["no", "some", "none"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    "closing", [after(1), after(3), idle, said_goodbye], ids=["each", "third", "idle", "goodbye"]
+)
+def test_a_server_that_closes_idle_connections_gets_each_notice_once(
+    closing: Callable[[], Answer], secure: bool, pauses: str, authority: Authority
+) -> None:
+    if closing is said_goodbye and not secure:
+        closing = after(2)
+    context = authority.context("localhost") if secure else None
+    number = 60 if secure else 300
+    with answering(closing(), context) as origin:
+        uris = [f"{named(origin)}/{number}" for number in range(number)]
+        assert outcome_elsewhere(*uris, pauses=pauses, **authority.environment) == (number, 0)
+    assert sorted(origin.targets) == sorted(f"/{number}" for number in range(number))
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def hang_up(_connection: socket.socket) -> None:
+    """The caller closes."""
+
+
+def break_off(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 2")
+
+
+def break_off_and_reset(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 2")
+    reset(connection)
+
+
+def end_tls(connection: Any) -> None:
+    with suppress(OSError):
+        connection.unwrap()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("end", [hang_up, reset, break_off, break_off_and_reset, end_tls])
+def test_a_request_that_was_read_is_never_made_again(
+    end: Callable[[socket.socket], None], secure: bool, authority: Authority
+) -> None:
+    def answer(connection: socket.socket, heard: Heard) -> bool:
+        if heard.target == "/2":
+            end(connection)
+            return True
+        connection.sendall(NO_CONTENT)
+        return False
+
+    if end is end_tls and not secure:
+        end = hang_up
+    with answering(answer, authority.context("localhost") if secure else None) as origin:
+        uris = [f"{named(origin)}/{number}" for number in (1, 2, 3)]
+        assert outcome_elsewhere(*uris, **authority.environment) == (2, 1)
+    assert origin.targets == ["/1", "/2", "/3"]
+    assert origin.heard[0].connection == origin.heard[1].connection  # else it shows nothing
+
+
+def test_a_reset_on_a_fresh_connection_is_failed() -> None:
+    def answer(connection: socket.socket, _heard: Heard) -> bool:
+        reset(connection)
+        return True
+
+    with answering(answer) as origin:
+        assert outcome(origin.base) == FAILED
+    assert len(origin.heard) == 1
