@@ -183,7 +183,15 @@ def test_a_value_matches_as_it_was_pushed_and_as_it_is_sent(
 
 @pytest.mark.parametrize(
     ("pushed", "expected"),
-    [("ada", "bob"), (1, 2), (["a", "b"], ["b", "a"]), (["a", "b"], "a"), ("", None), (None, ""), ("1", None)],
+    [
+        ("ada", "bob"),
+        (1, 2),
+        (["a", "b"], ["b", "a"]),
+        (["a", "b"], "a"),
+        ("", None),
+        (None, ""),
+        ("1", None),
+    ],
 )
 def test_another_value_does_not_match(notices: Recorder, pushed: Any, expected: Any) -> None:
     push(URI, x=pushed)
@@ -235,7 +243,7 @@ def test_a_failure_shows_what_should_have_been_absent(notices: Recorder) -> None
 
 def test_a_failure_shows_the_nearest_first(notices: Recorder) -> None:
     for number, matches in enumerate([0, 2, 1, 3, 2]):
-        push(f"{URI}/{number}", **{name: "x" for name in "abcd"[:matches]})
+        push(f"{URI}/{number}", **dict.fromkeys("abcd"[:matches], "x"))
     text = failure(notices, a="x", b="x", c="x", d="x")
     assert re.findall(f"{URI}/([0-9])", text) == ["3", "1", "4", "2", "0"]
 
@@ -248,7 +256,9 @@ def test_a_failure_shows_all_that_match_when_there_are_several(notices: Recorder
     assert "!" not in text
 
 
-@pytest.mark.parametrize(("count", "shown", "last"), [(10, 10, "x"), (11, 10, "and 1 more"), (25, 10, "and 15 more")])
+@pytest.mark.parametrize(
+    ("count", "shown", "last"), [(10, 10, "x"), (11, 10, "and 1 more"), (25, 10, "and 15 more")]
+)
 @pytest.mark.parametrize("expected", ["x", "y"])
 def test_a_failure_shows_ten_notices_at_most(
     notices: Recorder, count: int, shown: int, last: str, expected: str
@@ -295,7 +305,9 @@ def test_the_repr_shows_neither_token_nor_password(notices: Recorder) -> None:
 def test_long_names_and_values_are_shortened(notices: Recorder) -> None:
     push(f"{URI}/{'p' * 200}", **{"n" * 200: "v" * 200, "several": ["w" * 50] * 20})
     text = failure(notices, absent="u" * 500)
-    assert max(map(len, text.splitlines())) <= 68  # pytest puts 12 characters before it, in a method of a class
+    assert (
+        max(map(len, text.splitlines())) <= 68
+    )  # pytest puts 12 characters before it, in a method of a class
     assert text.count("...") == 5
 
 
