@@ -31,6 +31,7 @@ from servers import (
     refusing,
     silent,
     unaccepting,
+    until,
 )
 
 import givenotice
@@ -658,60 +659,79 @@ def test_a_redirect_may_lead_to_https(authority: Authority) -> None:
 # --- Connections kept alive --------------------------------------------------------------------
 
 
-def after(most: int) -> Callable[[], Answer]:
-    """The server closes after *most* answers, without a word."""
-
-    def make() -> Answer:
-        seen: dict[int, int] = {}
-
-        def answer(connection: socket.socket, heard: Heard) -> bool:
-            connection.sendall(NO_CONTENT)
-            seen[heard.connection] = seen.get(heard.connection, 0) + 1
-            return seen[heard.connection] == most
-
-        return answer
-
-    return make
+def close_with_the_answer(connection: socket.socket) -> None:
+    """Have the end leave in one packet with the answer, so that no request can come between."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
 
 
-def idle() -> Answer:
-    """The server closes when there was nothing to read for 2 milliseconds."""
+def after(most: int, goodbye: bool = False) -> Answer:
+    """The server closes after *most* answers, without a word in HTTP; with *goodbye* it ends TLS in order."""
+    seen: dict[int, int] = {}
 
-    def answer(connection: socket.socket, _heard: Heard) -> bool:
+    def answer(connection: Any, heard: Heard) -> bool:
+        seen[heard.connection] = seen.get(heard.connection, 0) + 1
+        last = seen[heard.connection] == most
+        if last:
+            close_with_the_answer(connection)
         connection.sendall(NO_CONTENT)
-        return not select.select([connection], [], [], 0.002)[0]
-
-    return answer
-
-
-def said_goodbye() -> Answer:
-    """The server ends TLS in order before it closes."""
-
-    def answer(connection: Any, _heard: Heard) -> bool:
-        connection.sendall(NO_CONTENT)
-        with suppress(OSError):
-            connection.unwrap()
-        return True
+        if last and goodbye:
+            connection.setblocking(False)  # it does not wait for the goodbye of the client
+            with suppress(ssl.SSLError):
+                connection.unwrap()
+        return last
 
     return answer
 
 
 @pytest.mark.parametrize("pauses", ["no", "some", "none"])
-@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
-    "closing", [after(1), after(3), idle, said_goodbye], ids=["each", "third", "idle", "goodbye"]
+    ("most", "goodbye", "secure"),
+    [
+        (1, False, False),
+        (3, False, False),
+        (1, False, True),
+        (3, False, True),
+        (1, True, True),
+        (3, True, True),
+    ],
 )
-def test_a_server_that_closes_idle_connections_gets_each_notice_once(
-    closing: Callable[[], Answer], secure: bool, pauses: str, authority: Authority
+def test_a_server_that_closes_after_some_answers_gets_each_notice_once(
+    most: int, goodbye: bool, secure: bool, pauses: str, authority: Authority
 ) -> None:
-    if closing is said_goodbye and not secure:
-        closing = after(2)
-    context = authority.context("localhost") if secure else None
     number = 60 if secure else 300
-    with answering(closing(), context) as origin:
+    with answering(after(most, goodbye), authority.context("localhost") if secure else None) as origin:
         uris = [f"{named(origin)}/{number}" for number in range(number)]
         assert outcome_elsewhere(*uris, pauses=pauses, **authority.environment) == (number, 0)
     assert sorted(origin.targets) == sorted(f"/{number}" for number in range(number))
+
+
+def closing_when_idle(connection: socket.socket, _heard: Heard) -> bool:
+    """The server closes when there was nothing to read for 2 milliseconds."""
+    connection.sendall(NO_CONTENT)
+    return not select.select([connection], [], [], 0.002)[0]
+
+
+def test_a_server_that_has_closed_an_idle_connection_gets_each_notice_once() -> None:
+    with answering(closing_when_idle) as origin:
+        for number in range(100):
+            assert outcome(f"{origin.base}/{number}") == SENT
+            assert until(lambda: origin.closed == origin.connections)
+    assert origin.targets == [f"/{number}" for number in range(100)]
+    assert origin.connections > 50
+
+
+@pytest.mark.parametrize("pauses", ["no", "some", "none"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_a_server_that_closes_as_the_next_request_is_on_its_way_gets_nothing_twice(
+    secure: bool, pauses: str, authority: Authority
+) -> None:
+    number = 60 if secure else 300
+    with answering(closing_when_idle, authority.context("localhost") if secure else None) as origin:
+        uris = [f"{named(origin)}/{number}" for number in range(number)]
+        sent, failed = outcome_elsewhere(*uris, pauses=pauses, **authority.environment)
+    assert sent == len(origin.targets) == len(set(origin.targets))
+    assert sent + failed == number
+    assert sent > number // 2
 
 
 def reset(connection: socket.socket) -> None:
