@@ -700,6 +700,30 @@ def test_pushes_in_finalizers_are_sent() -> None:
     assert sorted(origin.targets) == sorted(f"/{number}" for number in range(100))
 
 
+def test_a_push_at_the_recursion_limit_gives_false_and_harms_no_other() -> None:
+    with answering() as origin:
+        ended = script(
+            """
+            import sys, givenotice
+            results = []
+
+            def dive():
+                results.append(givenotice.push(sys.argv[1]))
+                dive()
+
+            givenotice.push(sys.argv[1])  # a worker is awake, or idle; both is well
+            try:
+                dive()
+            except RecursionError:
+                pass
+            print(givenotice.push(sys.argv[1]), givenotice.flush(50))
+            print(givenotice.stats().sent == sum(results) + 2, set(results) <= {True, False})
+            """,
+            origin.base,
+        )
+    assert ended.out == "True True\nTrue True\n"
+
+
 # --- Threads and imports -----------------------------------------------------------------------
 
 

@@ -449,6 +449,20 @@ def test_a_refused_connection_is_failed(scheme: str) -> None:
         assert outcome(base.replace("http", scheme)) == FAILED
 
 
+def test_a_python_without_network_fails_the_notice() -> None:
+    with answering() as origin:
+        ended = run(
+            """
+            import sys, givenotice
+            sys.modules["urllib.request"] = None
+            givenotice.push(sys.argv[1])
+            print(givenotice.flush(30), *givenotice.stats())
+            """,
+            origin.base,
+        )
+    assert (ended.out, ended.err, origin.heard) == ("True 1 0 1 0 0\n", "", [])
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_name_that_does_not_resolve_is_failed(scheme: str) -> None:
     assert outcome(f"{scheme}://nonexistent.invalid/") == FAILED
@@ -659,6 +673,11 @@ def test_a_redirect_may_lead_to_https(authority: Authority) -> None:
 # --- Connections kept alive --------------------------------------------------------------------
 
 
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 def close_with_the_answer(connection: socket.socket) -> None:
     """Have the end leave in one packet with the answer, so that no request can come between."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
@@ -711,13 +730,23 @@ def closing_when_idle(connection: socket.socket, _heard: Heard) -> bool:
     return not select.select([connection], [], [], 0.002)[0]
 
 
-def test_a_server_that_has_closed_an_idle_connection_gets_each_notice_once() -> None:
-    with answering(closing_when_idle) as origin:
+@pytest.mark.parametrize("abrupt", [False, True], ids=["closed", "reset"])
+def test_a_server_that_has_closed_an_idle_connection_gets_each_notice_once(abrupt: bool) -> None:
+    read = threading.Semaphore(0)
+
+    def answer(connection: socket.socket, _heard: Heard) -> bool:
+        connection.sendall(NO_CONTENT)
+        read.acquire(timeout=30)
+        if abrupt:
+            reset(connection)
+        return True
+
+    with answering(answer) as origin:
         for number in range(100):
             assert outcome(f"{origin.base}/{number}") == SENT
+            read.release()
             assert until(lambda: origin.closed == origin.connections)
     assert origin.targets == [f"/{number}" for number in range(100)]
-    assert origin.connections > 50
 
 
 @pytest.mark.parametrize("pauses", ["no", "some", "none"])
@@ -732,11 +761,6 @@ def test_a_server_that_closes_as_the_next_request_is_on_its_way_gets_nothing_twi
     assert sent == len(origin.targets) == len(set(origin.targets))
     assert sent + failed == number
     assert sent > number // 2
-
-
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def hang_up(_connection: socket.socket) -> None:
