@@ -82,6 +82,7 @@ BACKLOG = int(_setting("GIVENOTICE_BACKLOG", 10_000))  # notices that may wait; 
 WORKERS = 100  # threads at most; with them 1 000 notices to a server that takes 100 ms are sent in 1.2 s
 IDLE = 2.0  # seconds after which an idle worker ends, and closes its connections
 PATIENCE = 0.05  # seconds that a notice waits, at most, for the answer to one for another server
+QUIET = 0.002  # seconds that a connection must be quiet before it is used again
 GRACE = 0.25  # seconds of the exit that are kept for workers to leave after their requests were cut
 REDIRECTS = 5  # redirects that one notice may follow
 BODY = 65_536  # bytes of an answer that are read, at most, to keep the connection alive
@@ -531,7 +532,8 @@ def flush(timeout: float | None = None) -> bool:
         state.markers += 1
         state.queue.append(marker)
         more = _sort(state)
-    if more and not _rouse(state):
+    starting = state.room and not state.held  # a worker is on its way to the queue
+    if more and not starting and not _rouse(state):
         _work(_Worker(state, deadline))  # here, then
     return marker.done.acquire(True, max(0.0, deadline - monotonic()))
 
@@ -564,7 +566,6 @@ class _Worker:
         self.state = state
         self.leave = leave  # when it must be gone; finite where flush does the work itself, and in the shell
         self.deadline = 0.0  # of the request under way
-        self.heard = False  # a byte of its answer
         self.links: dict[Any, Any] = {}
         self.socket: Any = None  # of the request under way: the exit shuts it down
 
@@ -579,8 +580,8 @@ class _Worker:
 def _run(worker: _Worker) -> None:
     """The life of a worker thread."""
     try:
-        if sys.version_info >= (3, 10):
-            sys.settrace(threading.gettrace())  # a raw thread does not inherit it from debuggers and coverage
+        # Debuggers and coverage set it for threads; a raw one does not inherit it. From 3.10.
+        sys.settrace(getattr(threading, "gettrace", sys.gettrace)())
         _work(worker)
     except BaseException:  # such as a SystemExit out of somebody's logging handler: a thread would print it
         pass
@@ -919,6 +920,7 @@ def _make_opener() -> Any:
     from urllib import parse, request  # noqa: F401
 
     here = threading.local()  # .worker: whose request it is
+    fickle: set[Any] = set()  # servers that close connections right behind an answer
 
     class Bounded:
         """A socket that reads within the request's time; a timeout alone begins anew with each byte."""
@@ -928,11 +930,9 @@ def _make_opener() -> Any:
                 self.settimeout(min(here.worker.left(), PATIENCE))
                 try:
                     size: int = super().recv_into(*args, **options)  # type: ignore[misc]
+                    return size
                 except socket.timeout:  # only a slice of the time
                     _relieve(here.worker.state)
-                else:
-                    here.worker.heard = here.worker.heard or size > 0
-                    return size
 
         def do_handshake(self: Any, *args: Any, **options: Any) -> None:
             here.worker.socket = self
@@ -958,28 +958,14 @@ def _make_opener() -> Any:
                     raise
         raise OSError("no address")
 
-    class Link:
-        """A connection that remembers whether it was reset."""
-
-        reset = False
-
-        def close(self: Any) -> None:
-            if self.sock is not None and self.sock.fileno() >= 0:
-                self.reset = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-            super().close()  # type: ignore[misc]
-
-    class HTTPLink(Link, client.HTTPConnection):
-        pass
-
-    class HTTPSLink(Link, client.HTTPSConnection):
-        pass
-
-    def closed(sock: Any) -> bool:
-        """Whether the server has closed, or spoken on, an idle connection."""
-        sock.settimeout(0)
+    def gone(link: Any) -> bool:
+        """Whether the server has closed an idle connection; some do it right behind an answer, without a word."""
+        link.sock.settimeout(max(0.0, link.since + QUIET - monotonic()))
         try:
-            socket.socket.recv(sock, 1, socket.MSG_PEEK)  # of the plain socket also where there is TLS on it
-        except BlockingIOError:
+            socket.socket.recv(
+                link.sock, 1, socket.MSG_PEEK
+            )  # of the plain socket also where there is TLS on it
+        except (BlockingIOError, socket.timeout):
             return False
         except OSError:
             pass
@@ -989,7 +975,7 @@ def _make_opener() -> Any:
         context: Any = None
 
         def http_open(self, req: Any) -> Any:
-            return self.do_open(HTTPLink, req)
+            return self.do_open(client.HTTPConnection, req)
 
         def https_open(self, req: Any) -> Any:
             if self.context is None:
@@ -1004,42 +990,36 @@ def _make_opener() -> Any:
                         context = ssl.create_default_context()
                         context.sslsocket_class = TLSSocket
                         self.context = context
-            return self.do_open(HTTPSLink, req, context=self.context)
+            return self.do_open(client.HTTPSConnection, req, context=self.context)
 
         https_request = request.HTTPHandler.http_request
 
         def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
             worker = here.worker = req.worker
-            worker.heard = False
+            headers = {**req.unredirected_hdrs, **req.headers}
+            auth = headers.pop("Proxy-authorization", None) if req._tunnel_host else None
             key = http_class, req.host, req._tunnel_host
             link = worker.links.pop(key, None)
-            if link is not None and closed(link.sock):
+            if link is not None and gone(link):
                 link.close()
+                if monotonic() < link.since + IDLE / 2:
+                    fickle.add(key)
                 link = None
-            used = link is not None
-            headers = {**req.unredirected_hdrs, **req.headers}
             if link is None:
                 link = http_class(req.host, **options)
                 link._create_connection = dial
                 if req._tunnel_host:
-                    auth = headers.pop("Proxy-authorization", None)
                     link.set_tunnel(req._tunnel_host, headers={"Proxy-Authorization": auth} if auth else {})
+            # Whatever happens from here on, the request is not made again: nobody knows what the server has read.
             try:
-                if used:
+                if link.sock:
                     worker.socket = link.sock
                     link.sock.settimeout(worker.left())
                 link.request(req.get_method(), req.selector, req.data, headers)
                 response = link.getresponse()
-            except (OSError, client.HTTPException) as error:
-                link.close()
-                # A reset of a connection that was idle, before any answer, proves that the server had closed
-                # it and did not read the request: the only case in which a request may be made again.
-                reset = isinstance(error, (ConnectionResetError, BrokenPipeError)) and not isinstance(
-                    error, client.RemoteDisconnected
-                )
-                if used and not worker.heard and (reset or link.reset):
-                    return self.do_open(http_class, req, **options)
-                raise
+                while 101 < response.status < 200:  # a hint; the answer comes after it
+                    response.headers = response.msg = None
+                    response.begin()
             except BaseException:
                 link.close()
                 raise
@@ -1047,7 +1027,8 @@ def _make_opener() -> Any:
                 body = response.read(BODY)
             except (OSError, client.HTTPException):
                 body = None
-            if response.isclosed() and link.sock is not None and body is not None:
+            if response.isclosed() and link.sock and body is not None and key not in fickle:
+                link.since = monotonic()
                 worker.links[key] = link
             else:
                 response.close()
@@ -1330,15 +1311,17 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
     everything = Recorder()
     before = os.environ.get("GIVENOTICE_DISABLED")
-    _divert(everything)
+    for copy in _copies():
+        copy["_divert"](everything)
     os.environ["GIVENOTICE_DISABLED"] = "1"  # for the processes that tests start
 
     def undo() -> None:
         os.environ.pop("GIVENOTICE_DISABLED", None)
         if before is not None:
             os.environ["GIVENOTICE_DISABLED"] = before
-        if len(_recording) > 1:  # pytest within pytest; else the rest of the process is silent, too
-            _restore(everything)
+        for copy in _copies():
+            if len(copy["_recording"]) > 1:  # pytest within pytest; else the process stays silent to its end
+                copy["_restore"](everything)
 
     config: Any = pluginmanager.get_plugin("pytestconfig")
     config.add_cleanup(undo)
@@ -1349,7 +1332,8 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 def _copies() -> list[dict[str, Any]]:
     """This module, and its other copies in the process, such as a vendored one beside an installed one."""
     spaces = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
-    return [space for space in spaces if "_divert" in space and "build_uri" in space]
+    copies = [space for space in spaces if "_divert" in space and "build_uri" in space]
+    return [globals(), *(space for space in copies if space is not globals())]
 
 
 # --- In the shell -------------------------------------------------------------------------------------
