@@ -959,12 +959,10 @@ def _make_opener() -> Any:
         raise OSError("no address")
 
     def gone(link: Any) -> bool:
-        """Whether the server has closed an idle connection; some do it right behind an answer, without a word."""
+        """Whether the server closed an idle connection; some do it right behind an answer, without a word."""
         link.sock.settimeout(max(0.0, link.since + QUIET - monotonic()))
         try:
-            socket.socket.recv(
-                link.sock, 1, socket.MSG_PEEK
-            )  # of the plain socket also where there is TLS on it
+            socket.socket.recv(link.sock, 1, socket.MSG_PEEK)  # of the plain socket, also under TLS
         except (BlockingIOError, socket.timeout):
             return False
         except OSError:
@@ -1010,7 +1008,7 @@ def _make_opener() -> Any:
                 link._create_connection = dial
                 if req._tunnel_host:
                     link.set_tunnel(req._tunnel_host, headers={"Proxy-Authorization": auth} if auth else {})
-            # Whatever happens from here on, the request is not made again: nobody knows what the server has read.
+            # Whatever happens now, the request is not made again: nobody knows what the server has read.
             try:
                 if link.sock:
                     worker.socket = link.sock
