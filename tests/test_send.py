@@ -749,6 +749,37 @@ def test_a_server_that_has_closed_an_idle_connection_gets_each_notice_once(abrup
     assert origin.targets == [f"/{number}" for number in range(100)]
 
 
+def test_a_server_that_closes_after_a_long_rest_is_still_one_to_keep_alive() -> None:
+    def answer(connection: socket.socket, heard: Heard) -> bool:
+        connection.sendall(NO_CONTENT)
+        return heard.target == "/last" and not select.select([connection], [], [], 0.1)[0]
+
+    with answering(answer) as origin, answering() as other:
+        ended = run(
+            """
+            import sys, time, givenotice
+            givenotice.IDLE = 0.2
+
+            def push(uri):
+                givenotice.push(uri)
+                while givenotice.stats().pending:
+                    time.sleep(0.001)
+
+            push(sys.argv[1] + "/last")
+            for _ in range(8):  # meanwhile the worker has other things to do
+                push(sys.argv[2])
+                time.sleep(0.05)
+            for number in range(5):
+                push(f"{sys.argv[1]}/{number}")
+            print(*givenotice.stats())
+            """,
+            origin.base,
+            other.base,
+        )
+    assert (ended.out, ended.err) == ("14 14 0 0 0\n", "")
+    assert origin.connections == 2
+
+
 @pytest.mark.parametrize("pauses", ["no", "some", "none"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_a_server_that_closes_as_the_next_request_is_on_its_way_gets_nothing_twice(
