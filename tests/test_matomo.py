@@ -14,7 +14,7 @@ import givenotice
 
 @pytest.fixture
 def server() -> Iterator[HTTPServer]:
-    with HTTPServer(threaded=True) as server:
+    with HTTPServer(host="127.0.0.1", threaded=True) as server:
         yield server
 
 
@@ -32,7 +32,7 @@ def deliver(matomo: Matomo, uris: list[str]) -> tuple[int, int, int]:
     before = givenotice.stats()
     assert givenotice.push(matomo.uri("first"))
     assert matomo.came.wait(20)
-    assert all([givenotice.push(uri) for uri in uris])
+    assert all(givenotice.push(uri) for uri in uris)
     matomo.gate.set()
     assert givenotice.flush(30)
     after = givenotice.stats()
