@@ -81,8 +81,10 @@ BACKLOG = int(_setting("GIVENOTICE_BACKLOG", 10_000))  # notices that may wait; 
 # Fixed by measurement.
 WORKERS = 100  # threads at most; with them 1 000 notices to a server that takes 100 ms are sent in 1.2 s
 IDLE = 2.0  # seconds after which an idle worker ends, and closes its connections
-PATIENCE = 0.05  # seconds that a notice waits, at most, for the answer to one for another server
-QUIET = 0.002  # seconds that a connection must be quiet before it is used again
+PATIENCE = (
+    0.002  # seconds that a worker waits for a server before it brings in another for what else there is
+)
+QUIET = 0.002  # seconds that a connection rests before it serves again, if no keep-alive was promised
 GRACE = 0.25  # seconds of the exit that are kept for workers to leave after their requests were cut
 REDIRECTS = 5  # redirects that one notice may follow
 BODY = 65_536  # bytes of an answer that are read, at most, to keep the connection alive
@@ -552,7 +554,8 @@ def stats() -> Stats:
 # --- Work: from the queue to the server, in background threads ---------------------------------
 #
 # A worker takes what is next, sends it, and ends when there was nothing to do for IDLE seconds. One that
-# leaves work behind brings in another, so that a single notice costs one thread and a burst gets many.
+# must wait for a server while there is work brings in another, so that a single notice, or a quick server,
+# costs one thread, and a burst to a slow one gets many.
 #
 # What is under way has a lane, in which what must wait for it stands in order. A plain notice has a lane of
 # its own. A Matomo endpoint has one for all its notices, since Matomo splits a visitor into several visits
@@ -577,7 +580,7 @@ class _Worker:
         return left
 
 
-def _run(worker: _Worker) -> None:
+def _run(worker: _Worker) -> None:  # pragma: no cover  # the tracer begins in it
     """The life of a worker thread."""
     try:
         # Debuggers and coverage set it for threads; a raw one does not inherit it. From 3.10.
@@ -730,7 +733,6 @@ def _deliver(worker: _Worker, endpoint: Any, batch: list[str]) -> None:
         _network()
     except Exception:  # _fetch will fail like this, and that is counted
         pass
-    _relieve(state)
     _log_overflow(state)
     notices = []
     for uri in batch:
@@ -923,44 +925,57 @@ def _make_opener() -> Any:
     fickle: set[Any] = set()  # servers that close connections right behind an answer
 
     class Bounded:
-        """A socket that reads within the request's time; a timeout alone begins anew with each byte."""
+        """A socket on which all waiting has one limit together; a timeout alone begins anew with each byte."""
 
-        def recv_into(self: Any, *args: Any, **options: Any) -> int:
+        def wait(self: Any, operation: Any, *args: Any, **options: Any) -> Any:
+            """Do *operation*, in slices of time between which work for other servers is looked after."""
+            patience = PATIENCE
             while True:
-                self.settimeout(min(here.worker.left(), PATIENCE))
+                self.settimeout(min(here.worker.left(), patience))
                 try:
-                    size: int = super().recv_into(*args, **options)  # type: ignore[misc]
-                    return size
-                except socket.timeout:  # only a slice of the time
+                    return operation(*args, **options)
+                except socket.timeout:
                     _relieve(here.worker.state)
+                    patience = min(patience * 2, 0.05)
 
-        def do_handshake(self: Any, *args: Any, **options: Any) -> None:
+        def recv_into(self, *args: Any, **options: Any) -> Any:
+            return self.wait(super().recv_into, *args, **options)  # type: ignore[misc]
+
+        def do_handshake(self, *args: Any, **options: Any) -> None:
             here.worker.socket = self
-            self.settimeout(here.worker.left())
-            super().do_handshake(*args, **options)  # type: ignore[misc]
+            self.wait(super().do_handshake, *args, **options)  # type: ignore[misc]
 
     class Socket(Bounded, socket.socket):
         pass
 
     def dial(address: tuple[str, int], *_: object) -> socket.socket:
-        """As socket.create_connection, but with one limit to the time for all addresses of a host."""
+        """As socket.create_connection, but the addresses of a host share the time of the request."""
+        worker = here.worker
+        end = worker.deadline
         # As bytes: for a str, getaddrinfo would first import encodings.idna, which takes 5 ms.
         found = socket.getaddrinfo(address[0].encode("ascii"), address[1], 0, socket.SOCK_STREAM)
-        for number, (family, kind, protocol, _name, peer) in enumerate(found, 1):
-            sock = here.worker.socket = Socket(family, kind, protocol)
+        for number, (family, kind, protocol, _name, peer) in enumerate(found):
+            sock = worker.socket = Socket(family, kind, protocol)
+            worker.deadline = monotonic() + (end - monotonic()) / (len(found) - number)
             try:
-                sock.settimeout(here.worker.left() / (len(found) - number + 1))
-                sock.connect(peer)
+                sock.settimeout(0)
+                sock.connect_ex(peer)
+                sock.wait(sock.send, b"")  # possible as soon as it is connected; else it raises the reason
                 return sock
             except BaseException as error:
                 sock.close()
-                if number == len(found) or not isinstance(error, OSError):
+                if number + 1 == len(found) or not isinstance(error, OSError):
                     raise
+            finally:
+                worker.deadline = end
         raise OSError("no address")
 
     def gone(link: Any) -> bool:
         """Whether the server closed an idle connection; some do it right behind an answer, without a word."""
-        link.sock.settimeout(max(0.0, link.since + QUIET - monotonic()))
+        rest = max(0.0, link.since + link.quiet - monotonic())
+        if rest:
+            _relieve(here.worker.state)
+        link.sock.settimeout(rest)
         try:
             socket.socket.recv(link.sock, 1, socket.MSG_PEEK)  # of the plain socket, also under TLS
         except (BlockingIOError, socket.timeout):
@@ -1010,9 +1025,10 @@ def _make_opener() -> Any:
                     link.set_tunnel(req._tunnel_host, headers={"Proxy-Authorization": auth} if auth else {})
             # Whatever happens now, the request is not made again: nobody knows what the server has read.
             try:
-                if link.sock:
-                    worker.socket = link.sock
-                    link.sock.settimeout(worker.left())
+                if not link.sock:
+                    link.connect()
+                worker.socket = link.sock
+                link.sock.settimeout(worker.left())
                 link.request(req.get_method(), req.selector, req.data, headers)
                 response = link.getresponse()
                 while 101 < response.status < 200:  # a hint; the answer comes after it
@@ -1025,8 +1041,10 @@ def _make_opener() -> Any:
                 body = response.read(BODY)
             except (OSError, client.HTTPException):
                 body = None
-            if response.isclosed() and link.sock and body is not None and key not in fickle:
-                link.since = monotonic()
+            whole = response.isclosed() and body is not None and response.status >= 200
+            if whole and link.sock and key not in fickle:
+                promised = "keep-alive" in response.getheader("Connection", "").lower()
+                link.since, link.quiet = monotonic(), 0.0 if promised else QUIET
                 worker.links[key] = link
             else:
                 response.close()
@@ -1351,28 +1369,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("arguments", nargs="*", help=argparse.SUPPRESS)
-    add("-t", "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="for the whole run")
+    add("-t", "--timeout", default=str(TIMEOUT), metavar="SECONDS", help="for the whole run")
     add("-v", "--verbose", action="store_true", help="a line for each notice on stderr")
     add("-f", "--fail", action="store_true", help="exit 1 if a notice was not delivered")
     add("-n", "--dry-run", action="store_true", help="print the URIs, send nothing")
     add("--listen", metavar="[HOST:]PORT", help="receive notices and print them, until Ctrl-C")
     add("--demo", action="store_true", help="push notices to a receiver of its own, and show them")
     add("--version", action="version", version=f"%(prog)s {__version__}")
-    options = parser.parse_intermixed_args(argv)
+    options, unknown = parser.parse_known_intermixed_args(argv)
     try:
+        if unknown:  # argparse would show its value, too
+            raise ValueError(f"Option {unknown[0].partition('=')[0]!a} is unknown.")
         if options.demo:
             return _demo()
         if options.listen is not None:
             return _listen(options.listen)
         uris = _uris(options.arguments)
-        if not 0 <= options.timeout < threading.TIMEOUT_MAX:
+        timeout = _number(options.timeout)
+        if timeout is None or not 0 <= timeout < threading.TIMEOUT_MAX:
             raise ValueError("The timeout must be a number of seconds, 0 or more.")
         if options.dry_run:
             print("\n".join(map(_mask, uris)))
             return 0
         if options.verbose:
             _log_to_stderr()
-        delivered = _send_all(uris, options.timeout)
+        delivered = _send_all(uris, timeout)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
@@ -1382,11 +1403,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 _EPILOG = """\
 Each NAME=VALUE is set as a parameter on each URI, or on $GIVENOTICE_URI if
-there is none.
+there is none. A notice that is not delivered is no error unless -f is given.
 
 examples:
   givenotice https://hc.example/ping/9f2c
   givenotice action_name=backup e_c=cron e_a=done
+  givenotice -v -f -t 10 https://hc.example/ping/9f2c
   givenotice --listen 8000
 """
 
@@ -1425,7 +1447,8 @@ def _send_all(uris: list[str], timeout: float) -> bool:
     state.leave = monotonic() + timeout
     TIMEOUT, EXIT_TIMEOUT = timeout, 0.0
     for uri in uris:
-        push(uri)
+        if not push(uri):
+            _log_delivery(state, _split(uri), False, "dropped", 0.0)
     flush(timeout + GRACE)  # a request that is cut at the timeout still has its line
     for uri in [uri for uri in state.queue if isinstance(uri, str)]:
         _log_delivery(state, _split(uri), False, "not tried", 0.0)
