@@ -1,6 +1,6 @@
-"""What the server of the benchmark can answer, by raw sockets that hardly do anything: python load.py PORT TLSPORT
+"""What the server of the benchmark can answer, by raw sockets that hardly do anything: load.py PORT TLSPORT
 
-Each connection sends a batch of requests at once and waits for all answers, so that the server is what is measured.
+A batch of requests is sent at once, and all answers are waited for: so it is the server that is measured.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import ssl
 import sys
 from time import monotonic
 
-REQUEST = b"GET /ping?event=bench-000001&%s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: load\r\n\r\n" % (b"x" * 90)
-ANSWER = len(b"HTTP/1.1 204 No Content\r\n\r\n")
+REQUEST = b"GET /ping?event=bench-000001&%s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: load\r\n\r\n" % (
+    b"x" * 90
+)
+ANSWER = len(b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n")
 SECONDS = 1.0
 
 

@@ -1,2 +1,46 @@
-"""The plot, in a process of the environment that has the library: python plot.py FOLDER"""
+"""The plot, by a library that its process finds in an environment of its own: python plot.py RESULTS SVG"""
+
+from __future__ import annotations
+
+import json
 import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import report
+
+OURS, OTHERS = "#0b7a75", "#b8b8b8"
+
+
+def bars(axes: Any, title: str, values: dict[str, tuple[float, str]], log: bool) -> None:
+    """One horizontal bar for each system, the shortest on top, with a text behind it."""
+    ordered = sorted(values.items(), key=lambda item: -item[1][0])
+    names = [report.NAMES.get(system, system).replace("*", "").replace("`", "") for system, _ in ordered]
+    colors = [OURS if system.startswith("givenotice") else OTHERS for system, _ in ordered]
+    drawn = axes.barh(names, [value for _, (value, _) in ordered], color=colors)
+    axes.bar_label(drawn, [text for _, (_, text) in ordered], padding=3, fontsize=8)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.margins(x=0.35)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.set_xscale("log" if log else "linear")
+    axes.tick_params(labelsize=8)
+    axes.xaxis.set_visible(False)
+
+
+def main(results: Path, svg: Path) -> None:
+    matplotlib: Any = import_module("matplotlib")
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "givenotice", "svg.fonttype": "none"})
+    pyplot: Any = import_module("matplotlib.pyplot")
+    figures = report.Figures(json.loads(results.read_text())["cells"])
+    drawn, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    bars(axes[0], "A push, in the caller (median, log scale)", report.push_times(figures), True)
+    bars(axes[1], "Import, over the bare interpreter", report.import_times(figures), False)
+    title = "1 000 events, 100 ms server: from the last push to the exit,\nand what was delivered"
+    bars(axes[2], title, report.exit_times(figures), False)
+    drawn.savefig(svg, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

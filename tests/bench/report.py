@@ -1,284 +1,383 @@
-"""The tables: what is to be reached, and whether it is; and each system beside the others."""
+"""The tables: each system beside the others, what is to be reached, and whether it is."""
 
 from __future__ import annotations
 
 from statistics import median
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 NAMES = {
+    "nothing": "(a function that does nothing)",
     "simple_queue": "`SimpleQueue.put`",
+    "threading": "`threading`",
+    "urllib": "`urllib.request`",
+    "urlopen": "`python -c` with urlopen",
     "urllib_inline": "urllib, inline",
     "http_client": "http.client kept alive, inline",
     "thread_each": "a thread for each event",
     "pool_of_8": "a pool of 8 threads",
     "requests_futures": "requests-futures",
     "givenotice": "**givenotice**",
-    "givenotice_matomo": "**givenotice** (Matomo)",
+    "givenotice_matomo": "**givenotice**, to Matomo",
     "segment_shutdown": "segment, `shutdown()` called",
 }
-LIMIT = 20.0
+LIMIT = 20.0  # seconds after which a process is ended by force
+PEERS = ("posthog", "segment", "sentry", "snowplow", "mixpanel", "matomo", "statsd")
+BASELINES = ("urllib_inline", "http_client", "thread_each", "pool_of_8", "requests_futures")
+PAGE = 4096  # bytes of memory
+
+IMPORT, INVENTORY, SHELL = "import - 1 1", "inventory - 1 1", "shell 0 1 1"
+PUSH, MEMORY = "push {} 5000 1", "memory hole 9000 1"
+BATCHING, PLAIN = "burst {} {} 1", "burst {} {} 2"
+SUSTAINED = "sustained {} 5000 1"
 
 
 class Figures:
+    """What was measured: cell, system, one value or dict for each turn."""
+
     def __init__(self, cells: dict[str, dict[str, list[Any]]]) -> None:
         self.cells = cells
 
-    def all(self, cell: str, system: str, field: str = "") -> list[float]:
-        found = [one for one in self.cells.get(cell, {}).get(system, []) if one]
-        return [one[field] if field else one for one in found]
+    def all(self, cell: str, system: str, field: str, factor: float = 1.0) -> list[float]:
+        return [one[field] * factor for one in self.cells.get(cell, {}).get(system, []) if one]
 
-    def median(self, cell: str, system: str, field: str = "") -> float:
-        return median(self.all(cell, system, field) or [float("nan")])
+    def pairs(self, cell: str, system: str, reference: str, field: str) -> list[tuple[float, float]]:
+        """With the reference that ran in the same turn."""
+        return list(zip(self.all(cell, system, field), self.all(cell, reference, field)))
 
     def ratios(self, cell: str, system: str, reference: str, field: str) -> list[float]:
-        """To the reference that ran in the same turn."""
-        return [one / other for one, other in zip(self.all(cell, system, field), self.all(cell, reference, field))]
+        return [one / other for one, other in self.pairs(cell, system, reference, field)]
+
+    def over(self, cell: str, system: str, field: str, factor: float) -> list[float]:
+        """What is more than in the bare interpreter."""
+        return [(one - bare) * factor for one, bare in self.pairs(cell, system, "bare", field)]
 
 
 class Row(NamedTuple):
+    """A figure to reach."""
+
     what: str
     values: list[float]
-    unit: str  # a format for one value
+    unit: str  # a format
     target: float
+    beside: str = ""  # what others got in the same run
     atleast: bool = False
-    beside: str = ""  # others, in the same run
-
-    @property
-    def reached(self) -> bool:
-        got = median(self.values or [float("nan")])
-        return got >= self.target if self.atleast else got <= self.target
 
     def __str__(self) -> str:
         if not self.values:
-            return f"| {self.what} | not measured | | | |"
-        least, most = min(self.values), max(self.values)
-        sign = "at least" if self.atleast else "at most"
-        target = f"{sign} {self.unit.format(self.target)}"
-        got = f"{self.unit.format(median(self.values))} ({least:.4g} to {most:.4g})"
-        return f"| {self.what} | {target} | {got} | {'yes' if self.reached else '**no**'} | {self.beside} |"
+            return f"| {self.what} | | not measured | | |"
+        got = median(self.values)
+        reached = got >= self.target if self.atleast else got <= self.target
+        target = f"{'at least' if self.atleast else 'at most'} {self.unit.format(self.target)}"
+        answer = "yes" if reached else "**no**"
+        return f"| {self.what} | {target} | {spread(self.values, self.unit)} | {answer} | {self.beside} |"
+
+
+def spread(values: list[float], unit: str) -> str:
+    """The median, and the least and the most."""
+    least, most = unit.format(min(values)), unit.format(max(values))
+    return f"{unit.format(median(values))} ({least} to {most})"
+
+
+def named(found: dict[str, list[float]], unit: str = "{:.0f} ms") -> str:
+    shown = {NAMES.get(system, system): median(values) for system, values in found.items() if values}
+    return ", ".join(f"{name} {unit.format(value)}" for name, value in shown.items())
+
+
+def number(count: int) -> str:
+    return f"{count:,}".replace(",", " ")
+
+
+# --- The figures to reach ---------------------------------------------------------------------------
 
 
 def rows(figures: Figures) -> list[Row]:
-    """The figures to reach, in the order of the promises."""
+    return [
+        *pushing(figures),
+        importing(figures),
+        burst(figures, PLAIN, 1, "100", "plain", 140),
+        burst(figures, BATCHING, 1000, "100", "Matomo", 400),
+        burst(figures, BATCHING, 10_000, "20", "Matomo", 700),
+        burst(figures, PLAIN, 1000, "100", "plain", 2000),
+        *sustained(figures),
+        *sick(figures),
+        *memory(figures),
+        shell(figures),
+    ]
+
+
+def pushing(figures: Figures) -> list[Row]:
     found = []
-    for state, port in (("healthy", "0"), ("refusing", "refuse"), ("silent", "hole")):
-        cell = f"push {port} 5000 1"
-        found.append(
-            Row(
-                f"`push(uri)` in the caller, p50 over `SimpleQueue.put`, server {state}",
-                figures.ratios(cell, "givenotice", "simple_queue", "p50"),
-                "{:.3g}x",
-                2.0,
-                beside=others(
-                    figures,
-                    lambda system, cell=cell: figures.ratios(cell, system, "simple_queue", "p50"),  # type: ignore[misc]
-                    ("nothing", "statsd", "snowplow", "segment", "posthog", "sentry", "requests_futures"),
-                    "{:.3g}x",
-                ),
-            )
-        )
-    found += [importing(figures), *bursts(figures), *sustained(figures), *sick(figures), *memory(figures)]
-    found.append(
-        Row(
-            "`python -m givenotice URI` over `python -c` with urlopen, whole process",
-            figures.ratios("shell 0 1 1", "givenotice", "urlopen", "seconds"),
-            "{:.2f}x",
-            1.15,
-            beside=others(figures, lambda system: ms(figures.all("shell 0 1 1", system, "seconds")), ("bare", "urlopen")),
-        )
-    )
+    for port, state in (("0", "healthy"), ("refuse", "refusing"), ("hole", "silent")):
+        cell = PUSH.format(port)
+        ratios = {
+            system: figures.ratios(cell, system, "simple_queue", "p50")
+            for system in ("nothing", *PEERS, "requests_futures")
+        }
+        values = figures.ratios(cell, "givenotice", "simple_queue", "p50")
+        what = f"`push(uri)` in the caller, p50, over `SimpleQueue.put`; server {state}"
+        found.append(Row(what, values, "{:.2f}x", 2.0, named(ratios, "{:.3g}x")))
     return found
-
-
-def others(
-    figures: Figures, values: Callable[[str], list[float]], systems: tuple[str, ...], unit: str = "{:.0f} ms"
-) -> str:
-    texts = [(system, values(system)) for system in systems]
-    return ", ".join(f"{NAMES.get(system, system)} {unit.format(median(found))}" for system, found in texts if found)
-
-
-def ms(values: list[float]) -> list[float]:
-    return [value * 1000 for value in values]
-
-
-def over_bare(figures: Figures, system: str) -> list[float]:
-    """Milliseconds of a process that imports, over one that does not."""
-    cell = "import  1 1"
-    values = zip(figures.all(cell, system, "seconds"), figures.all(cell, "bare", "seconds"))
-    return ms([one - bare for one, bare in values])
 
 
 def importing(figures: Figures) -> Row:
-    peers = ("threading", "urllib", "statsd", "sentry", "mixpanel", "segment", "posthog")
-    return Row(
-        "`import givenotice`, over the bare interpreter",
-        over_bare(figures, "givenotice"),
-        "{:.1f} ms",
-        8.0,
-        beside=others(figures, lambda system: over_bare(figures, system), peers),
-    )
+    over = {
+        system: figures.over(IMPORT, system, "seconds", 1e3) for system in ("threading", "urllib", *PEERS)
+    }
+    values = figures.over(IMPORT, "givenotice", "seconds", 1e3)
+    return Row("`import givenotice`, over the bare interpreter", values, "{:.1f} ms", 8.0, named(over))
 
 
-def bursts(figures: Figures) -> list[Row]:
-    found = []
-    for what, cell, system, count, target in (
-        ("1 notice, 100 ms server", "burst 100 1 2", "givenotice", 1, 140),
-        ("1 000 Matomo notices, 100 ms server", "burst 100 1000 1", "givenotice_matomo", 1000, 400),
-        ("10 000 Matomo notices, 20 ms server", "burst 20 10000 1", "givenotice_matomo", 10_000, 700),
-        ("1 000 plain notices, 100 ms server", "burst 100 1000 2", "givenotice", 1000, 2150),
-    ):
-        runs = figures.cells.get(cell, {})
-        least = min(figures.all(cell, system, "events") or [0])
-        beside = []
-        for other, values in runs.items():
-            if other != system and values:
-                share = median(value["events"] for value in values) / count
-                took = median(value["exit"] for value in values)
-                beside.append(f"{NAMES.get(other, other)} {share:.0%} in {took * 1000:.0f} ms")
-        found.append(
-            Row(
-                f"{what}: last push to exit; {least} delivered at least",
-                ms(figures.all(cell, system, "exit")) if least == count else [float("inf")],
-                "{:.0f} ms",
-                target,
-                beside=", ".join(beside),
-            )
-        )
-    return found
+def burst(figures: Figures, cells: str, count: int, port: str, kind: str, target: float) -> Row:
+    cell = cells.format(port, count)
+    system = "givenotice_matomo" if kind == "Matomo" else "givenotice"
+    arrived = figures.all(cell, system, "events")
+    notices = f"{number(count)} {kind} notice{'s' * (count > 1)}"
+    what = f"{notices}, {port} ms server: all delivered, last push to exit"
+    values = [
+        took if events == count else float("inf")
+        for took, events in zip(figures.all(cell, system, "exit", 1e3), arrived)
+    ]
+    others = [
+        delivered(figures, cell, other, count) for other in figures.cells.get(cell, {}) if other != system
+    ]
+    return Row(what, values, "{:.0f} ms", target, ", ".join(filter(None, others)))
+
+
+def delivered(figures: Figures, cell: str, system: str, count: int) -> str:
+    events, took = figures.all(cell, system, "events"), figures.all(cell, system, "exit", 1e3)
+    if not events:
+        return ""
+    waited = median(took) + median(figures.all(cell, system, "pushing", 1e3)) * (system in INLINE)
+    return f"{NAMES.get(system, system)} {median(events) / count:.0%} in {waited:.0f} ms"
+
+
+INLINE = (
+    "urllib_inline",
+    "http_client",
+    "mixpanel",
+    "matomo",
+)  # the time of their pushes is the time it takes
 
 
 def sustained(figures: Figures) -> list[Row]:
-    cell, tls = "sustained 0 5000 1", "sustained tls 5000 1"
+    http, tls = SUSTAINED.format("0"), SUSTAINED.format("tls")
     names = ("urllib_inline", "http_client", "pool_of_8", "requests_futures")
+    rates = {system: figures.all(http, system, "rate") for system in ("givenotice", *names)}
+    times = {system: figures.all(tls, system, "each", 1e3) for system in names}
+    ratios = figures.ratios(http, "givenotice", "urllib_inline", "rate")
+    each = figures.all(tls, "givenotice", "each", 1e3)
     return [
         Row(
-            "sustained plain notices, http, over urllib",
-            figures.ratios(cell, "givenotice", "urllib_inline", "rate"),
+            "sustained plain notices over http, rate over urllib",
+            ratios,
             "{:.2f}x",
             1.5,
+            named(rates, "{:.0f}/s"),
             True,
-            others(figures, lambda system: figures.all(cell, system, "rate"), ("givenotice", *names), "{:.0f}/s"),
         ),
-        Row(
-            "sustained plain notices, TLS, each",
-            ms(figures.all(tls, "givenotice", "each")),
-            "{:.2f} ms",
-            0.3,
-            beside=others(figures, lambda system: ms(figures.all(tls, system, "each")), names, "{:.2f} ms"),
-        ),
+        Row("sustained plain notices over TLS, each", each, "{:.2f} ms", 0.3, named(times, "{:.2f} ms")),
     ]
 
 
 def sick(figures: Figures) -> list[Row]:
     found = []
-    for state, port in (("silent", "hole"), ("dripping", "drip"), ("refusing", "refuse")):
+    for port, state, target in (
+        ("hole", "silent", 2150),
+        ("drip", "dripping", 2150),
+        ("refuse", "refusing", 500),
+    ):
         for count in (1, 1000):
-            cell = f"burst {port} {count} 1"
-            found.append(
-                Row(
-                    f"exit with a {state} server, {count:,} waiting".replace(",", " "),
-                    ms(figures.all(cell, "givenotice", "exit")),
-                    "{:.0f} ms",
-                    500 if port == "refuse" else 2150,
-                    beside=others(
-                        figures,
-                        lambda system, cell=cell: ms(figures.all(cell, system, "exit")),  # type: ignore[misc]
-                        ("nothing", "posthog", "segment", "sentry", "snowplow", "requests_futures", "pool_of_8"),
-                    ),
-                )
-            )
+            cell = BATCHING.format(port, count)
+            others = ("nothing", *PEERS, "requests_futures", "pool_of_8")
+            beside = named({system: figures.all(cell, system, "exit", 1e3) for system in others})
+            values = figures.all(cell, "givenotice", "exit", 1e3)
+            what = f"exit, {number(count)} waiting; server {state}"
+            found.append(Row(what, values, "{:.0f} ms", target, beside))
     return found
 
 
 def memory(figures: Figures) -> list[Row]:
-    page = 4096 / 1e6
-    inventory = figures.cells.get("inventory  1 1", {})
-    sizes = {name: median(value[1] for value in values) * page for name, values in inventory.items()}
-    over = {name: size - sizes["bare"] for name, size in sizes.items()}
-    cell = "memory hole 9000 1"
+    each = {system: figures.all(MEMORY, system, "each") for system in ("simple_queue", "posthog", "segment")}
+    size = {system: figures.over(INVENTORY, system, "pages", PAGE / 1e6) for system in ("urllib", *PEERS)}
+    waiting = figures.all(MEMORY, "givenotice", "each")
+    before = figures.over(INVENTORY, "givenotice", "pages", PAGE / 1e6)
     return [
+        Row("memory for each notice that waits", waiting, "{:.0f} bytes", 300, named(each, "{:.0f} bytes")),
         Row(
-            "memory for each notice that waits",
-            figures.all(cell, "givenotice", "each"),
-            "{:.0f} bytes",
-            300,
-            beside=others(
-                figures,
-                lambda system: figures.all(cell, system, "each"),
-                ("simple_queue", "posthog", "segment"),
-                "{:.0f} bytes",
-            ),
-        ),
-        Row(
-            "RSS over the bare interpreter, before the first push",
-            [over[name] for name in over if name == "givenotice"],
+            "memory of the import, over the bare interpreter",
+            before,
             "{:.2f} MB",
             1.5,
-            beside=", ".join(f"{NAMES.get(name, name)} {size:.1f} MB" for name, size in over.items() if name != "bare"),
+            named(size, "{:.1f} MB"),
         ),
     ]
 
 
-def systems(figures: Figures) -> str:
-    """Every burst, every system."""
-    lines = []
-    for cell, runs in figures.cells.items():
-        if not cell.startswith("burst"):
-            continue
-        _, port, count, kind = cell.split()
-        server = f"{port} ms" if port.isdigit() else port
-        for system, values in runs.items():
-            if not values:
-                continue
-            exits = ms([value["exit"] for value in values])
-            took = f"{median(exits):.0f} ms ({min(exits):.0f} to {max(exits):.0f})"
-            if max(exits) >= LIMIT * 1000:
-                took = f"ended by force after {LIMIT:.0f} s"
-            fields = [
-                server,
-                f"{int(count):,}".replace(",", " "),
-                NAMES.get(system, system),
-                f"{median(value['pushing'] for value in values) * 1000:.1f} ms",
-                took,
-                *(f"{median(value[field] for value in values):.0f}" for field in ("events", "requests", "connections")),
-                f"{median(value['cpu'] for value in values) * 1000:.0f} ms",
-            ]
-            lines.append(f"| {' | '.join(fields)} |")
-    head = "| server | events | system | pushing | last push to exit | delivered | requests | connections | CPU |\n"
-    return head + "|---|--:|---|--:|--:|--:|--:|--:|--:|\n" + "\n".join(lines)
+def shell(figures: Figures) -> Row:
+    took = {
+        system: figures.all(SHELL, system, "seconds", 1e3) for system in ("bare", "urlopen", "givenotice")
+    }
+    values = figures.ratios(SHELL, "givenotice", "urlopen", "seconds")
+    what = "`python -m givenotice URI` over `python -c` with urlopen, the whole process"
+    return Row(what, values, "{:.2f}x", 1.15, named(took))
+
+
+# --- The systems side by side -----------------------------------------------------------------------
+
+
+def push_times(figures: Figures) -> dict[str, tuple[float, str]]:
+    """For the plot: system, value, and its text."""
+    names = ("simple_queue", "givenotice", *PEERS, *BASELINES)
+    cells = (PUSH.format("0"), "push 20 200 1")
+    found = {system: figures.all(cell, system, "p50", 1e-3) for cell in reversed(cells) for system in names}
+    for cell in cells:
+        found.update(
+            {system: values for system in names if (values := figures.all(cell, system, "p50", 1e-3))}
+        )
+    medians = {system: median(values) for system, values in found.items() if values}
+    return {
+        system: (took, f"{took:.2f} \u00b5s" if took < 10 else f"{took:,.0f} \u00b5s")
+        for system, took in medians.items()
+    }
+
+
+def import_times(figures: Figures) -> dict[str, tuple[float, str]]:
+    names = ("urllib", "givenotice", "requests_futures", *PEERS)
+    found = {system: figures.over(IMPORT, system, "seconds", 1e3) for system in names}
+    medians = {system: median(values) for system, values in found.items() if values}
+    return {system: (took, f"{took:.0f} ms") for system, took in medians.items()}
+
+
+def exit_times(figures: Figures) -> dict[str, tuple[float, str]]:
+    found = {}
+    for cell in (PLAIN.format("100", 1000), BATCHING.format("100", 1000)):
+        for system in figures.cells.get(cell, {}):
+            took = figures.all(cell, system, "exit", 1e3)
+            if took and system not in INLINE:
+                share = median(figures.all(cell, system, "events")) / 1000
+                found[system] = (median(took), f"{median(took):,.0f} ms, {share:.0%}")
+    return found
+
+
+def bursts(figures: Figures) -> str:
+    head = "server|events|system|pushing|last push to exit|delivered|requests|connections|CPU"
+    lines = [
+        burst_line(figures, cell, system)
+        for cell, runs in figures.cells.items()
+        for system in runs
+        if cell.startswith("burst") and figures.all(cell, system, "exit")
+    ]
+    return table(head, lines)
+
+
+def burst_line(figures: Figures, cell: str, system: str) -> list[str]:
+    _, port, count, _ = cell.split()
+    took = figures.all(cell, system, "exit", 1e3)
+    ended = f"ended by force after {LIMIT:.0f} s" if max(took) >= LIMIT * 1e3 else spread(took, "{:.0f} ms")
+    return [
+        f"{port} ms"
+        if port.isdigit()
+        else {"hole": "silent", "drip": "dripping", "refuse": "refusing"}[port],
+        number(int(count)),
+        NAMES.get(system, system),
+        f"{median(figures.all(cell, system, 'pushing', 1e3)):.1f} ms",
+        ended,
+        *(
+            f"{median(figures.all(cell, system, field)):.0f}"
+            for field in ("events", "requests", "connections")
+        ),
+        f"{median(figures.all(cell, system, 'cpu', 1e3)):.0f} ms",
+    ]
 
 
 def pushes(figures: Figures) -> str:
+    head = "server|threads|pace|system|first, \u00b5s|p50|p99|p99.9|most"
     lines = []
     for cell, runs in figures.cells.items():
-        if not cell.startswith(("push", "paced")):
-            continue
-        measure, port, _count, threads = cell.split()
-        for system, values in runs.items():
-            if values and all(values):
-                took = [f"{median(value[field] for value in values) / 1000:.2f}" for field in ("p50", "p99", "p999", "max")]
-                state = {"0": "healthy", "hole": "silent", "refuse": "refusing"}[port]
+        measure, port, *_, threads = cell.split(" ")
+        for system in runs:
+            if measure in ("push", "paced") and figures.all(cell, system, "p50"):
+                state = {"0": "healthy", "20": "20 ms", "hole": "silent", "refuse": "refusing"}[port]
                 pace = "one each ms" if measure == "paced" else "at once"
-                lines.append(f"| {state} | {threads} | {pace} | {NAMES.get(system, system)} | {' | '.join(took)} |")
-    head = "| server | threads | pace | system | p50 us | p99 us | p99.9 us | max us |\n"
-    return head + "|---|--:|---|---|--:|--:|--:|--:|\n" + "\n".join(lines)
+                fields = ("first", "p50", "p99", "p999", "most")
+                times = [f"{median(figures.all(cell, system, field, 1e-3)):.2f}" for field in fields]
+                lines.append([state, threads, pace, NAMES.get(system, system), *times])
+    return table(head, lines)
+
+
+def sustained_all(figures: Figures) -> str:
+    lines = []
+    for port, scheme in (("0", "http"), ("mute", "http, no keep-alive said"), ("tls", "https")):
+        cell = SUSTAINED.format(port)
+        for system in figures.cells.get(cell, {}):
+            rates, cpu = figures.all(cell, system, "rate"), figures.all(cell, system, "cpu", 1e6)
+            if rates:
+                name = NAMES.get(system, system)
+                lines.append([scheme, name, spread(rates, "{:.0f}/s"), spread(cpu, "{:.0f} \u00b5s")])
+    return table("over|system|rate|CPU for each", lines)
+
+
+def imports(figures: Figures) -> str:
+    lines = []
+    for system in figures.cells.get(IMPORT, {}):
+        if system != "bare" and figures.all(IMPORT, system, "seconds"):
+            took = spread(figures.over(IMPORT, system, "seconds", 1e3), "{:.1f} ms")
+            modules = median(figures.over(INVENTORY, system, "modules", 1))
+            size = median(figures.over(INVENTORY, system, "pages", PAGE / 1e6))
+            lines.append([NAMES.get(system, system), took, f"{modules:.0f}", f"{size:.1f} MB"])
+    return table("import|over the bare interpreter|modules|memory", lines)
+
+
+def table(head: str, lines: list[list[str]]) -> str:
+    columns = head.split("|")
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, ["---"] * len(columns), *lines])
+
+
+def preface(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["peers"].items())
+    ceiling = machine["ceiling"]
+    return (
+        f"{machine['date']}: {machine['python']}, {machine['system']}, {machine['cpu']}; {versions}. "
+        "The median, and the least and the most in brackets; systems took turns. "
+        f"The server, a process of its own, can answer {ceiling['http']:,.0f} requests a second over http, "
+        f"{ceiling['https']:,.0f} over TLS, {ceiling['one']:,.0f} one by one on a connection, "
+        f"{ceiling['connections']:,.0f} on a new connection each."
+    )
+
+
+def reached(figures: Figures) -> str:
+    head = "| what | to reach | got | reached | beside it, in the same run |\n|---|---|---|---|---|\n"
+    return head + "\n".join(map(str, rows(figures)))
 
 
 def markdown(results: dict[str, Any]) -> str:
     figures = Figures(results["cells"])
-    machine = results["machine"]
-    ceiling = machine["ceiling"]
-    peers = ", ".join(f"{name} {version}" for name, version in machine["peers"].items())
     return f"""\
-{machine["python"]}, {machine["system"]}, {machine["cpu"]}; {peers}.
-Medians; the least and the most in brackets. The server answers {ceiling["http"]:,.0f} requests a second over http and \
-{ceiling["https"]:,.0f} over TLS, {ceiling["one"]:,.0f} one by one, and {ceiling["connections"]:,.0f} connections.
+# Figures
 
-| what | to reach | got | reached | beside it, in the same run |
-|---|---|---|---|---|
-{chr(10).join(map(str, rows(figures)))}
+{preface(results["machine"])}
+
+![Bars: how long a push takes, an import, and an exit](figures.svg)
+
+{reached(figures)}
+
+## Import
+
+{imports(figures)}
+
+## Push, in the caller
+
+The clock is in each figure: compare with the function that does nothing.
 
 {pushes(figures)}
 
-{systems(figures)}
+## Push, then exit
+
+Nothing is called but the system's way to push, except where it is said. The server counted the requests.
+
+{bursts(figures)}
+
+## Sustained
+
+{sustained_all(figures)}
 """
