@@ -1,0 +1,65 @@
+"""The fault matrix: a row for each thing that was run, and the table of them in README.md.
+
+    python tests/trust/matrix.py    # writes the rows of the last run into README.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+HOME = Path(__file__).parents[2]
+README = HOME / "README.md"
+ROWS = Path(os.environ.get("TRUST_ROWS", HOME / ".pytest_cache" / "trust.jsonl"))
+BEGIN, END = "<!-- matrix -->\n", "<!-- /matrix -->"
+
+
+class Row(NamedTuple):
+    """*notices* were pushed in *times* runs (of a process, a request, a job: whatever *what* speaks of)."""
+
+    where: str  # platform or interpreter
+    what: str  # in words for the reader of the table; no |
+    times: int
+    notices: int
+    lost: int
+    twice: int
+
+
+def record(row: Row) -> None:
+    """Keep *row* for the table; of rows with the same words the last holds."""
+    ROWS.parent.mkdir(exist_ok=True)
+    with ROWS.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(row) + "\n")
+
+
+def recorded() -> list[Row]:
+    """The rows of the last run, in the order of the table."""
+    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
+    rows = [Row(*json.loads(line)) for line in lines]
+    return sorted({(row.where, row.what): row for row in rows}.values())
+
+
+def table(rows: list[Row]) -> str:
+    head = ["where", "what was run", "times", "notices", "lost", "twice"]
+    lines = [head, ["---", "---", "---:", "---:", "---:", "---:"]]
+    lines += [[*row[:2], *(f"{number:,}".replace(",", " ") for number in row[2:])] for row in rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def names(text: str) -> list[tuple[str, str]]:
+    """The first two cells of each row of the table in *text*."""
+    lines = text.partition(BEGIN)[2].partition(END)[0].splitlines()[2:]
+    return [(cells[1].strip(), cells[2].strip()) for cells in (line.split("|") for line in lines)]
+
+
+def write() -> None:
+    text = README.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    README.write_text(f"{before}{begin}{table(recorded())}{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
