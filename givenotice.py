@@ -494,9 +494,7 @@ def _rouse(state: _State) -> bool:
             _call(state)
         elif len(state.crew) < WORKERS:
             _finalize_in_multiprocessing(state)
-            # Not Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads,
-            # and for ever at the end of the interpreter before 3.12.
-            start_new_thread(_run, (_Worker(state, state.leave),))
+            _start(state)
         awake = True
     except Exception:  # no thread to be had: at a limit, in some subinterpreters, at the exit of 3.12.1
         pass
@@ -504,6 +502,30 @@ def _rouse(state: _State) -> bool:
         if not awake:
             _admit(state, False)
     return awake
+
+
+def _start(state: _State) -> None:
+    worker = _Worker(state, state.leave)
+    state.crew.add(worker)  # before it runs: the exit must know of it, and wait
+    state.none.acquire(False)
+    try:
+        # Not Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads,
+        # and for ever at the end of the interpreter before 3.12.
+        start_new_thread(_run, (worker,))
+    except BaseException:
+        _discharge(worker)
+        raise
+
+
+def _discharge(worker: _Worker) -> None:
+    state = worker.state
+    state.crew.discard(worker)
+    if not state.crew:
+        _admit(state, False)
+        try:
+            state.none.release()
+        except RuntimeError:  # another was as quick
+            pass
 
 
 def _call(state: _State) -> None:
@@ -592,14 +614,11 @@ def _run(worker: _Worker) -> None:  # pragma: no cover  # the tracer begins in i
 
 def _work(worker: _Worker) -> None:
     state = worker.state
-    with state.lock:
-        if len(state.crew) >= WORKERS:
-            return
-        state.crew.add(worker)
-        state.none.acquire(False)
+    state.crew.add(worker)
+    state.none.acquire(False)
     key = None
     try:
-        while not state.stop and monotonic() < worker.leave:
+        while not state.stop and monotonic() < worker.leave and len(state.crew) <= WORKERS:
             key, batch = _take(state, key)
             if batch:
                 _deliver(worker, key, batch)
@@ -609,7 +628,7 @@ def _work(worker: _Worker) -> None:
         _leave(worker, key)
 
 
-def _take(state: _State, key: Any) -> tuple[Any, list[str]]:
+def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
     """The lane, and its notices to send next: of the lane *key* as long as it has some, then of the queue."""
     with state.lock:
         while True:
@@ -623,7 +642,7 @@ def _take(state: _State, key: Any) -> tuple[Any, list[str]]:
                 key = _endpoint(uri) or object()
                 lane = state.lanes[key] = deque([uri])
                 _sort(state)
-            batch = _cut(lane, 1 if key in state.bulkless else BULK)
+            batch = _cut(state, lane, 1 if key in state.bulkless else BULK)
             if batch:
                 break
             del state.lanes[key]
@@ -662,9 +681,9 @@ def _endpoint(uri: str) -> str | None:
     return None
 
 
-def _cut(lane: deque[Any], most: int) -> list[str]:
+def _cut(state: _State, lane: deque[Any], most: int) -> list[Parts]:
     """Take the notices from the head of a lane that go in one request."""
-    batch: list[str] = []
+    batch: list[Parts] = []
     size = 0
     while lane and len(batch) < most:
         if isinstance(lane[0], _Marker):
@@ -672,19 +691,27 @@ def _cut(lane: deque[Any], most: int) -> list[str]:
                 break
             lane.popleft().leave_place()
             continue
-        alone = _needs_form(lane[0])
-        size += len(lane[0])
+        try:
+            parts = _split(lane[0])
+        except Exception:  # the little that push does not look at, such as control characters
+            lane.popleft()
+            _settle(state, dropped=1)
+            continue
+        alone = _needs_form(parts[4])
+        size += len(parts[4]) + len('"?", ')
         if batch and (alone or size > BULK_BYTES):
             break
-        batch.append(lane.popleft())
+        batch.append(parts)
+        lane.popleft()
         if alone:
             break
     return batch
 
 
-def _needs_form(uri: str) -> bool:
+def _needs_form(query: str) -> bool:
     """Whether a Matomo notice must go in the body of a POST: a token stays out of access logs there."""
-    return "token_auth" in uri or len(uri) > LONG
+    encoded = "%5" in query or "%6" in query or "%7" in query  # somebody may have encoded letters
+    return len(query) > LONG or "token_auth" in (_decode(query) if encoded else query)
 
 
 def _rest(state: _State) -> bool:
@@ -706,13 +733,10 @@ def _leave(worker: _Worker, key: Any) -> None:
         link.close()
     with state.lock:
         _put_back(state, state.lanes.pop(key, deque()))
-        state.crew.discard(worker)
-        if not state.crew:
-            _admit(state, False)
-            state.none.release()
+        _discharge(worker)
     if state.stop:
         _call(state)  # the next one leaves, too
-    elif state.queue:  # pushed in the last moment
+    elif state.queue and monotonic() < worker.leave:  # pushed in the last moment
         _rouse(state)
 
 
@@ -726,30 +750,20 @@ def _put_back(state: _State, lane: deque[Any]) -> None:
             state.held -= 1
 
 
-def _deliver(worker: _Worker, endpoint: Any, batch: list[str]) -> None:
+def _deliver(worker: _Worker, endpoint: Any, batch: list[Parts]) -> None:
     """Send a batch in one request; each notice by itself where Matomo stored nothing of the batch."""
     state = worker.state
-    try:
-        _network()
-    except Exception:  # _fetch will fail like this, and that is counted
-        pass
     _log_overflow(state)
-    notices = []
-    for uri in batch:
-        try:
-            notices.append(_split(uri))
-        except Exception:  # the little that push does not look at, such as control characters
-            _settle(state, dropped=1)
-    outcome = _send_bulk(worker, notices) if len(notices) > 1 else "single"
+    outcome = _send_bulk(worker, batch) if len(batch) > 1 else "single"
     if outcome == "settled":
         return
     sent = 0
-    for parts in notices:
+    for parts in batch:
         if state.stop or monotonic() >= worker.leave:
             _settle(state, dropped=1)
         else:
             sent += _send(worker, parts, form=isinstance(endpoint, str) and _needs_form(parts[4]))
-    if outcome == "refused" or (outcome == "rolled back" and sent == len(notices)):
+    if outcome == "refused" or (outcome == "rolled back" and sent == len(batch)):
         state.bulkless.add(endpoint)  # it was not the content that was refused
 
 
@@ -801,15 +815,17 @@ def _send_bulk(worker: _Worker, notices: list[Parts]) -> str:
         try:
             told = json.loads(answer)
             sent, invalid = int(told["tracked"]), int(told["invalid"])
-            if told["status"] != "success" or not sent + invalid:
+            if sent + invalid <= 0:
                 return "refused"
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError):  # it is not Matomo's JSON
             if status != 204 and not answer.startswith(b"GIF8"):
                 return "refused"
             sent = len(notices)
+        except (RecursionError, OverflowError):  # nor anybody's
+            pass
     elif 300 <= status <= 500 and answer is not None:
         return "rolled back" if status == 500 else "refused"
-    sent = min(sent, len(notices))
+    sent = max(0, min(sent, len(notices)))
     _settle(worker.state, sent=sent, failed=len(notices) - sent)
     for parts in notices:
         _log_delivery(worker.state, parts, sent > 0, reason, monotonic() - begin)
@@ -925,7 +941,7 @@ def _make_opener() -> Any:
     fickle: set[Any] = set()  # servers that close connections right behind an answer
 
     class Bounded:
-        """A socket on which all waiting has one limit together; a timeout alone begins anew with each byte."""
+        """A socket on which all waiting has one limit; a timeout alone begins anew with each byte."""
 
         def wait(self: Any, operation: Any, *args: Any, **options: Any) -> Any:
             """Do *operation*, in slices of time between which work for other servers is looked after."""
@@ -1071,12 +1087,12 @@ def _at_exit() -> None:
     state = _own_state()
     deadline = monotonic() + EXIT_TIMEOUT
     try:
-        flush(max(0.0, EXIT_TIMEOUT - GRACE))
+        if EXIT_TIMEOUT:
+            flush(EXIT_TIMEOUT - min(GRACE, EXIT_TIMEOUT / 2))
     except BaseException:  # Ctrl-C: leave now
         deadline = 0.0
     try:
         with state.lock:
-            workers = bool(state.crew)
             state.closed = state.stop = True
             _admit(state, False)
             for lane in state.lanes.values():
@@ -1084,7 +1100,7 @@ def _at_exit() -> None:
             state.dropped += len(state.queue) - state.markers
             state.markers = 0
             state.queue.clear()
-        if workers:
+        if state.known:  # else there was no notice, and no worker
             _dismiss(state, max(deadline - monotonic(), GRACE / 2))
     except BaseException:
         pass
