@@ -1,4 +1,4 @@
-"""Programs in processes of their own, as users run them: what they print, how they end, how long they take."""
+"""Programs in processes of their own, as users run them: what they print, how they end, how long it took."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def execute(command: list[str], **settings: str) -> Ended:
     path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIVENOTICE_")}
     begin = monotonic()
-    done = subprocess.run(
-        command, env={**kept, "PYTHONPATH": path, **settings}, capture_output=True, text=True, timeout=60, check=False
-    )
+    environment = {**kept, "PYTHONPATH": path, **settings}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return Ended(done.returncode, done.stdout, done.stderr, monotonic() - begin)
