@@ -652,23 +652,22 @@ def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
 
 def _sort(state: _State) -> bool:
     """Move notices from the queue to the lanes in which they must wait; True if one is left that need not."""
-    while state.queue:
+    more = False
+    while state.queue and not more:
         item = state.queue[0]
         if isinstance(item, _Marker):
             state.markers -= 1
             item.places += len(state.lanes)
             for lane in state.lanes.values():
                 lane.append(item)
-            item.leave_place()
-        else:
-            waiting = state.lanes.get(_endpoint(item))
-            if waiting is None:
-                break
-            waiting.append(item)
+            state.queue.popleft().leave_place()
+        elif _endpoint(item) in state.lanes:
+            state.lanes[_endpoint(item)].append(state.queue.popleft())
             state.held += 1
-        state.queue.popleft()
+        else:
+            more = True
     _admit(state, state.room > 0)
-    return bool(state.queue)
+    return more
 
 
 def _endpoint(uri: str) -> str | None:
