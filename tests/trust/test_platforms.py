@@ -1,0 +1,172 @@
+"""Servers and workers, as people run them: what is pushed in them arrives, once, whatever ends a worker."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
+
+import pytest
+from matrix import Row, record
+from programs import HOME
+from servers import NO_CONTENT, Heard, Origin, answering, until
+
+APPS = Path(__file__).parent / "apps"
+REQUESTS = 40
+# What no log may show, from whichever part: a server's own lines are none of these.
+COMPLAINT = re.compile(r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|Warning|SIGKILL|SIGSEGV|TIMEOUT")
+
+
+class Platform:
+    """A receiver, the ledger of what the applications pushed to it, and their processes."""
+
+    def __init__(self, origin: Origin, folder: Path) -> None:
+        self.origin = origin
+        self.folder = folder
+        self.ledger = folder / "ledger"
+        self.ledger.touch()
+        self.log = folder / "log"
+        self.settings = {"GIVENOTICE_URI": origin.base, "LEDGER": str(self.ledger)}
+
+    @contextmanager
+    def running(self, command: list[str], *sockets: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Run *command* beside the block; it must end by itself then, or by the SIGTERM that it got."""
+        path = os.pathsep.join([str(HOME), str(APPS)])
+        environment = {**os.environ, "PYTHONPATH": path, **self.settings}
+        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+        with self.log.open("ab") as log, subprocess.Popen(
+            command,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+            start_new_session=True,
+            pass_fds=sockets,
+        ) as process:
+            try:
+                yield process
+                process.wait(30)
+            finally:
+                kill_group(process.pid)
+
+    @property
+    def pushed(self) -> list[str]:
+        return self.ledger.read_text().split()
+
+    @property
+    def arrived(self) -> list[str]:
+        return [parse_qs(urlsplit(target).query)["n"][0] for target in self.origin.targets]
+
+    def check(self, where: str, what: str, times: int) -> None:
+        """All that was pushed is here, once; no log complains; and the table gets its row."""
+        until(lambda: len(self.arrived) >= len(self.pushed), 3)
+        pushed, arrived = Counter(self.pushed), Counter(self.arrived)
+        lost = pushed - arrived
+        twice = Counter({name: count for name, count in arrived.items() if count > 1})
+        record(Row(where, what, times, len(self.pushed), lost.total(), twice.total()))
+        log = self.log.read_text()
+        assert not lost, log
+        assert arrived == pushed
+        assert not twice
+        assert not COMPLAINT.findall(log), log
+
+
+def kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def slowly(connection: socket.socket, _heard: Heard) -> None:
+    """The receiver takes its time, so that much is under way when a worker ends."""
+    sleep(0.03)
+    connection.sendall(NO_CONTENT)
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    with answering(slowly) as origin:
+        yield Platform(origin, tmp_path)
+
+
+def program(name: str) -> str:
+    """The path of a program that this environment must have; where Debian's packages are, it is a failure."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found and shutil.which("apt-get"):
+        pytest.fail(f"{name} is missing: install it (see .ci/run).")
+    if not found:
+        pytest.skip(f"{name} is not here, nor is apt-get.")
+    return found
+
+
+# --- Web servers
+
+
+class Web(NamedTuple):
+    where: str
+    what: str
+    command: str  # {fd} is the listening socket
+    reload: bool = False  # a SIGHUP amid the requests
+
+
+GUNICORN = "gunicorn --bind fd://{fd} --workers 2 "
+UWSGI = "uwsgi --http-socket fd://{fd} --master --processes 2 --need-app --die-on-term --wsgi-file APPS/wsgi.py "
+WEB = [
+    Web("gunicorn", "sync workers", GUNICORN + "wsgi"),
+    Web("gunicorn", "gthread workers", GUNICORN + "--threads 4 wsgi"),
+    Web("gunicorn", "gevent workers", GUNICORN + "--worker-class gevent wsgi"),
+    Web("gunicorn", "--preload", GUNICORN + "--preload wsgi"),
+    Web("gunicorn", "gevent workers, --preload", GUNICORN + "--worker-class gevent --preload wsgi"),
+    Web("gunicorn", "reload by SIGHUP", GUNICORN + "wsgi", reload=True),
+    Web("gunicorn", "--max-requests 5", GUNICORN + "--max-requests 5 wsgi"),
+    Web("gunicorn", "gthread workers, --max-requests 5", GUNICORN + "--threads 4 --max-requests 5 wsgi"),
+    Web("gunicorn, Flask", "sync workers", GUNICORN + "flaskapp"),
+    Web("gunicorn, Django", "a middleware, gthread workers", GUNICORN + "--threads 4 djangoapp"),
+    Web("uWSGI", "--enable-threads", UWSGI + "--enable-threads"),
+    Web("uWSGI", "--enable-threads --lazy-apps", UWSGI + "--enable-threads --lazy-apps"),
+    Web("uvicorn", "--workers 2", "uvicorn --fd {fd} --workers 2 asgi:application"),
+    Web("uvicorn", "one process", "uvicorn --fd {fd} asgi:application"),
+]
+
+
+def fetch(base: str, name: str) -> int:
+    with urlopen(f"{base}/{name}", timeout=30) as answer:
+        answer.read()
+        return int(answer.status)
+
+
+def command_line(text: str, fd: int) -> list[str]:
+    name, *arguments = text.format(fd=fd).replace("APPS", str(APPS)).split()
+    return [program(name), *arguments]
+
+
+@pytest.mark.parametrize("web", WEB, ids=lambda web: f"{web.where} {web.what}")
+def test_each_request_gives_notice_once(web: Web, platform: Platform) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with platform.running(command_line(web.command, listener.fileno()), listener.fileno()) as process:
+            with ThreadPoolExecutor(4) as clients:
+                answers = [clients.submit(fetch, base, f"request-{i}") for i in range(REQUESTS)]
+                if web.reload:
+                    answers[REQUESTS // 2].result()
+                    process.send_signal(signal.SIGHUP)
+            assert [answer.result() for answer in answers] == [200] * REQUESTS
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert {f"request-{i}" for i in range(REQUESTS)} <= set(platform.pushed)
+    platform.check(web.where, web.what, REQUESTS)
