@@ -1,7 +1,7 @@
 """Measure givenotice beside its peers: python3 tests/bench [--quick]
 
-It makes its environments under ~/.cache, with the peers' newest releases, and writes figures.md and
-figures.svg beside itself. `--quick` takes 2 minutes, all of it half an hour. Systems take turns.
+Its environments, with the peers' newest releases, are made under ~/.cache. It prints Markdown; `--write` keeps
+it in figures.md, with a plot, and in README.md. `--quick` takes 2 minutes, all of it half an hour.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, strftime
@@ -110,7 +112,7 @@ def cells() -> list[Cell]:
     for count in (1, 100, 1000, 10_000):
         for latency in ("0", "20", "100"):
             quick = (count, latency) in ((1, "100"), (1000, "100"), (10_000, "20"))
-            few = ("givenotice_matomo", "posthog", "segment") if quick else ()
+            few: tuple[str, ...] = ("givenotice_matomo", "posthog", "segment") if quick else ()
             found.append(Cell("burst", latency, count, 1, BATCHING, 1, few))
             few = (
                 {1: ("givenotice", "urllib_inline", "posthog"), 1000: ("givenotice",)}.get(count, ())
@@ -141,12 +143,12 @@ def cells() -> list[Cell]:
 
 
 class Bench:
-    def __init__(self, python: Path, ports: dict[str, int], folder: Path) -> None:
+    def __init__(self, python: Path, ports: dict[str, int], folder: Path, **settings: str) -> None:
         self.python, self.ports = str(python), ports
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("GIVENOTICE", "PYTHON"))
         }
-        self.environment["SSL_CERT_FILE"] = str(folder / "authority.pem")
+        self.environment.update(SSL_CERT_FILE=str(folder / "authority.pem"), **settings)
         self.results: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
 
     def take(self, cell: Cell, systems: tuple[str, ...]) -> None:
@@ -264,42 +266,58 @@ def machine(tools: Path, subjects: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure givenotice beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="the figures to reach, in 2 minutes")
-    parser.add_argument("--rounds", type=int, help="how often each figure is taken (default 5; 1 if quick)")
-    parser.add_argument(
-        "--only", nargs="*", metavar="CELL", help="cells whose names begin so, such as 'push 0'"
-    )
-    parser.add_argument("--systems", nargs="*", metavar="SYSTEM", help="only these systems")
-    parser.add_argument("--renew", action="store_true", help="make the environments again, with newest peers")
-    parser.add_argument("--out", type=Path, help="folder for the figures (default: beside this)")
-    options = parser.parse_args()
-    tools, subjects = environments(options.renew)
+@contextmanager
+def serving(python: Path, folder: Path) -> Iterator[dict[str, int]]:
+    """The ports of a server that runs meanwhile."""
+    command = [str(python), str(HOME / "server.py"), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin and server.stdout
+        try:
+            yield json.loads(server.stdout.readline())
+        finally:
+            server.stdin.close()
+
+
+def measure(options: argparse.Namespace, tools: Path, subjects: Path) -> dict[str, Any]:
     folder = tools.parent.parent
-    server = subprocess.Popen(
-        [str(tools), str(HOME / "server.py"), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert server.stdin and server.stdout
-    try:
-        bench = Bench(subjects, json.loads(server.stdout.readline()), folder)
-        load = [str(tools), str(HOME / "load.py"), str(bench.ports["0"]), str(bench.ports["tls"])]
+    with serving(tools, folder) as ports:
+        load = [str(tools), str(HOME / "load.py"), str(ports["0"]), str(ports["tls"])]
         ceiling = json.loads(subprocess.run(load, check=True, capture_output=True).stdout)
-        for number in range(options.rounds or (1 if options.quick else 5)):
+        bench = Bench(subjects, ports, folder)
+        for number in range(options.rounds or (1 if options.quick else 3)):
             for cell in cells():
                 systems = cell.quick if options.quick else cell.systems
                 systems = tuple(one for one in systems if not options.systems or one in options.systems)
-                if systems and (options.only is None or cell.key.startswith(tuple(options.only))):
+                if systems and (not options.only or cell.key.startswith(tuple(options.only))):
                     print(f"round {number + 1}: {cell.key}", file=sys.stderr)
                     bench.take(cell, systems)
-    finally:
-        server.stdin.close()
-        server.wait(10)
-    results = {"machine": {**machine(tools, subjects), "ceiling": ceiling}, "cells": bench.results}
-    (folder / "results.json").write_text(json.dumps(results))
-    text = report.markdown(results)
-    if options.out or not (options.only or options.systems):
-        out = options.out or HOME
-        (out / "figures.md").write_text(text)
-        call(str(tools), str(HOME / "plot.py"), str(folder / "results.json"), str(out / "figures.svg"))
-    print(text)
+    return {"machine": {**machine(tools, subjects), "ceiling": ceiling}, "cells": bench.results}
+
+
+def into_readme(text: str) -> None:
+    """The figures that users see first."""
+    readme = HOME.parent.parent / "README.md"
+    before, begin, rest = readme.read_text().partition("<!-- figures -->\n")
+    _, end, after = rest.partition("<!-- /figures -->\n")
+    readme.write_text(before + begin + text + end + after)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure givenotice beside its peers.")
+    add = parser.add_argument
+    add("--quick", action="store_true", help="the figures to reach, in 2 minutes")
+    add("--rounds", type=int, help="how often each figure is taken (default 3; 1 if quick)")
+    add("--only", nargs="*", metavar="CELL", help="cells whose names begin so, such as 'push 0'")
+    add("--systems", nargs="*", metavar="SYSTEM", help="only these systems")
+    add("--renew", action="store_true", help="make the environments again, with newest peers")
+    add("--write", action="store_true", help="figures.md, figures.svg and the figures in README.md")
+    options = parser.parse_args()
+    tools, subjects = environments(options.renew)
+    results = measure(options, tools, subjects)
+    kept = tools.parent.parent / "results.json"
+    kept.write_text(json.dumps(results))
+    print(report.markdown(results))
+    if options.write:
+        (HOME / "figures.md").write_text(report.markdown(results))
+        into_readme(report.readme(results))
+        call(str(tools), str(HOME / "plot.py"), str(kept), str(HOME / "figures.svg"))

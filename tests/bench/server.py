@@ -28,7 +28,7 @@ DRIP = 0.05  # seconds between two bytes
 class Healthy(asyncio.Protocol):
     """Answers each request after *latency* seconds, as Matomo does; any other POST gets a pleasant JSON.
 
-    It says that it keeps the connection alive, as nginx and gunicorn do, or it does so and is *mute* about it,
+    It says that it keeps the connection alive, as nginx and gunicorn do, or does so and is *mute* about it,
     as Go and uvicorn do.
     """
 
