@@ -901,6 +901,7 @@ def _fetch(
     worker: _Worker, parts: Parts, data: bytes | None = None, mime: str = "", follow: bool = True
 ) -> tuple[int, bytes | None]:
     """Status and body of the answer; the body is None if the connection broke in it."""
+    network = _network()  # before the imports: they are made in there, under a lock that forks wait for
     from urllib.parse import unquote_to_bytes, urljoin, urlsplit
     from urllib.request import Request
 
@@ -915,7 +916,7 @@ def _fetch(
         uri = f"{scheme}://{host}{path}"
         request: Any = Request(f"{uri}?{query}" if query else uri, data, headers)
         request.worker = worker
-        status, location, body = _network().open(request)
+        status, location, body = network.open(request)
         if status not in (301, 302, 303, 307, 308) or not location or not follow:
             break
         try:  # headers are bytes that http.client reads as Latin-1
@@ -990,6 +991,7 @@ def _make_opener() -> Any:
         rest = max(0.0, link.since + link.quiet - monotonic())
         if rest:
             _relieve(here.worker.state)
+        link.quiet = 0.0  # it has proved itself, if it stays open
         link.sock.settimeout(rest)
         try:
             socket.socket.recv(link.sock, 1, socket.MSG_PEEK)  # of the plain socket, also under TLS
@@ -1036,6 +1038,7 @@ def _make_opener() -> Any:
             if link is None:
                 link = http_class(req.host, **options)
                 link._create_connection = dial
+                link.quiet = QUIET
                 if req._tunnel_host:
                     link.set_tunnel(req._tunnel_host, headers={"Proxy-Authorization": auth} if auth else {})
             # Whatever happens now, the request is not made again: nobody knows what the server has read.
@@ -1058,14 +1061,16 @@ def _make_opener() -> Any:
                 body = None
             whole = response.isclosed() and body is not None and response.status >= 200
             if whole and link.sock and key not in fickle:
-                promised = "keep-alive" in response.getheader("Connection", "").lower()
-                link.since, link.quiet = monotonic(), 0.0 if promised else QUIET
+                if link.quiet and "keep-alive" in response.getheader("Connection", "").lower():
+                    link.quiet = 0.0
+                link.since = monotonic()
                 worker.links[key] = link
             else:
                 response.close()
                 link.close()
             worker.socket = None
-            return response.status, response.getheader("Location"), body
+            location = response.getheader("Location") if 300 <= response.status < 400 else None
+            return response.status, location, body
 
     opener = request.OpenerDirector()
     opener.add_handler(request.ProxyHandler(request.getproxies_environment()))
