@@ -1,7 +1,7 @@
 """Measure givenotice beside its peers: python3 tests/bench [--quick]
 
-Its environments, with the peers' newest releases, are made under ~/.cache. It prints Markdown; `--write` keeps
-it in figures.md, with a plot, and in README.md. `--quick` takes 2 minutes, all of it half an hour.
+Its environments, with the peers' newest releases, are made under ~/.cache. It prints Markdown; `--write`
+keeps it in figures.md, with a plot, and in README.md. `--quick` takes 2 minutes, all of it half an hour.
 """
 
 from __future__ import annotations
