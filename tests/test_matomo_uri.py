@@ -154,7 +154,7 @@ def test_an_address_that_is_not_absolute_is_refused(url: Any) -> None:
 
 @pytest.mark.parametrize("name", ["idsite", "rec", "send_image", "url"])
 def test_what_it_sets_by_itself_cannot_be_set(name: str) -> None:
-    with pytest.raises(TypeError, match=f"^Parameter '{name}' is set by matomo_uri itself"):
+    with pytest.raises(TypeError, match=rf"^Parameter '{name}' is set by matomo_uri itself"):
         event(**{name: 1})
 
 

@@ -1,0 +1,306 @@
+"""The end of a process: what was pushed is sent within the budget, and nothing else about it changes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from programs import HOME, Ended, run
+from servers import Origin, answering, dripping, gated, refusing, silent, unaccepting
+
+PUSH = """
+import givenotice, sys
+for number in range(int(sys.argv[2])):
+    givenotice.push(f"{sys.argv[1]}/{number}")
+"""
+# What a process of the same run may take longer than another, on a machine with more to do than cores.
+NOISE = 1.5  # seconds
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with answering() as server:
+        yield server
+
+
+def targets(origin: Origin) -> list[str]:
+    return sorted(heard.target for heard in origin.heard)
+
+
+# --- The way it ends ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "",
+        "sys.exit(3)",
+        "sys.exit('a word')",
+        "raise RuntimeError('unhandled')",
+        "import threading; threading.Timer(0.1, print, ['late']).start()",
+        "import signal; signal.signal(15, lambda *_: sys.exit(7)); signal.raise_signal(15)",
+    ],
+)
+def test_a_program_ends_as_it_would_have_and_its_notices_arrive(origin: Origin, ending: str) -> None:
+    plain = run(f"import sys\n\n\n\n{ending}")
+    ended = run(PUSH + ending, origin.base, "20")
+    assert (ended.status, ended.out, ended.err) == (plain.status, plain.out, plain.err)
+    assert targets(origin) == sorted(f"/{number}" for number in range(20))
+
+
+def test_ctrl_c_ends_a_program_as_it_would_have(origin: Origin) -> None:
+    # The network modules are imported before: up to 3.13 their import after a Ctrl-C makes status 1 of it.
+    source = PUSH + "givenotice.flush()\ngivenotice.push(sys.argv[1] + '/last')\n"
+    source += "import signal; signal.raise_signal(signal.SIGINT)"
+    plain = run("\n\n\n\n\n\nimport signal; signal.raise_signal(signal.SIGINT)")
+    ended = run(source, origin.base, "1")
+    assert (ended.status, ended.out, ended.err) == (-signal.SIGINT, plain.out, plain.err)
+    assert targets(origin) == ["/0", "/last"]
+
+
+@pytest.mark.parametrize("ending", ["os._exit(4)", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_what_ends_without_any_hook_has_sent_what_it_flushed(origin: Origin, ending: str) -> None:
+    ended = run(PUSH + f"givenotice.flush()\nimport os, signal; {ending}", origin.base, "3")
+    assert ended.status in (4, -signal.SIGTERM)
+    assert targets(origin) == ["/0", "/1", "/2"]
+
+
+# --- Within the budget, whatever the server does --------------------------------------------------
+
+
+@contextmanager
+def tls_silent() -> Iterator[str]:
+    """A handshake that never ends."""
+    with silent() as base:
+        yield base.replace("http:", "https:")
+
+
+@pytest.fixture(scope="module")
+def baseline() -> float:
+    """Seconds of a process that pushes nothing."""
+    return run("import givenotice").seconds
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+@pytest.mark.parametrize("budget", ["0", "0.5", "1"])
+@pytest.mark.parametrize("sick", [refusing, silent, unaccepting, dripping, tls_silent])
+def test_a_sick_server_costs_no_more_than_the_budget(
+    sick: Callable[[], AbstractContextManager[str]], budget: str, count: int, baseline: float
+) -> None:
+    source = PUSH.replace("import", "from time import monotonic; import", 1).replace(
+        "for", "begin = monotonic()\nfor", 1
+    )
+    with sick() as base:
+        ended = run(
+            source + "assert monotonic() - begin < 1", base, str(count), GIVENOTICE_EXIT_TIMEOUT=budget
+        )
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    assert ended.seconds < baseline + float(budget) + 0.15 + NOISE
+
+
+def test_a_thousand_notices_to_a_slow_server_all_arrive_within_the_budget() -> None:
+    with gated() as (slow, gate):
+        gate.set()
+        assert run(PUSH, slow.base, "1000", GIVENOTICE_EXIT_TIMEOUT="30").err == ""
+    assert Counter(targets(slow)) == Counter(f"/{number}" for number in range(1000))
+
+
+def test_what_is_left_is_counted_as_dropped_or_failed() -> None:
+    with silent() as base:
+        ended = run(
+            """
+            import atexit, sys
+            atexit.register(lambda: print(*givenotice.stats(), late(sys.argv[1]), givenotice.flush(1)))
+            late = lambda uri: givenotice.push(uri)
+            import givenotice
+            givenotice.WORKERS = 3
+            for _ in range(10):
+                givenotice.push(sys.argv[1])
+            """,
+            base,
+            GIVENOTICE_EXIT_TIMEOUT="0.5",
+        )
+    pushed, sent, failed, dropped, pending, taken, flushed = ended.out.split()
+    assert (pushed, sent, pending, taken, flushed) == ("10", "0", "0", "False", "True")
+    assert int(failed) + int(dropped) == 10
+    assert 0 < int(failed) <= 3
+
+
+def test_ctrl_c_while_the_exit_flushes_ends_it_at_once() -> None:
+    with gated() as (server, _):
+        program = subprocess.Popen(
+            [sys.executable, "-c", PUSH, server.base, "3"],
+            env={**os.environ, "PYTHONPATH": str(HOME), "GIVENOTICE_EXIT_TIMEOUT": "30"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert wait_for(server, 1)
+        program.send_signal(signal.SIGINT)
+        out, _ = program.communicate(timeout=20)
+    assert (program.returncode, out) == (0, b"")
+
+
+def wait_for(origin: Origin, count: int) -> bool:
+    from servers import until
+
+    return until(lambda: len(origin.heard) >= count)
+
+
+# --- Pushes up to the very end --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_push_in_an_atexit_callback_does_no_harm(origin: Origin, when: str) -> None:
+    register = "atexit.register(lambda: print(givenotice.push(sys.argv[1] + '/late')))"
+    lines = [register, "import givenotice"] if when == "before" else ["import givenotice", register]
+    ended = run("import atexit, sys\n" + "\n".join(lines) + "\ngivenotice.push(sys.argv[1])", origin.base)
+    # A callback that was registered before the import runs when the exit is over.
+    assert (ended.status, ended.out, ended.err) == (0, f"{when == 'after'}\n", "")
+    assert targets(origin) == ["/"] + ["/late"] * (when == "after")
+
+
+def test_an_import_in_an_atexit_callback_does_no_harm(origin: Origin) -> None:
+    ended = run(
+        """
+        import atexit, sys
+
+        def late():
+            import givenotice
+            givenotice.push(sys.argv[1])
+            givenotice.flush()
+
+        atexit.register(late)
+        """,
+        origin.base,
+    )
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    assert targets(origin) == ["/"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        # An object that lives until the modules are taken down, after all callbacks.
+        """
+        import givenotice, sys
+        class Late:
+            def __del__(self, push=givenotice.push, base=sys.argv[1]):
+                push(base)
+        sys.modules["late"] = givenotice.late = Late()
+        givenotice.push(sys.argv[1])
+        """,
+        # A thread that goes on pushing.
+        """
+        import givenotice, sys, threading
+        def forever():
+            while True:
+                givenotice.push(sys.argv[1])
+                pause.wait(0.0005)
+        pause = threading.Event()
+        threading.Thread(target=forever, daemon=True).start()
+        givenotice.push(sys.argv[1])
+        """,
+        # A timer whose signals interrupt pushes, and the exit.
+        """
+        import atexit, signal, sys
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # the last of all: its signal would kill
+        import givenotice
+        signal.signal(signal.SIGALRM, lambda *_: givenotice.push(sys.argv[1]))
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+        for _ in range(3000):
+            givenotice.push(sys.argv[1])
+        """,
+    ],
+)
+def test_a_push_while_the_interpreter_ends_does_no_harm(origin: Origin, source: str) -> None:
+    ended = run(source, origin.base)
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    assert origin.heard
+
+
+NO_THREADS = """
+import givenotice, sys, threading
+threading.stack_size(1 << 46)  # more than there is: no thread can be started
+"""
+
+
+def test_where_no_thread_can_be_started_the_exit_sends_by_itself(origin: Origin) -> None:
+    ended = run(NO_THREADS + "print([givenotice.push(f'{sys.argv[1]}/{n}') for n in range(5)])", origin.base)
+    assert (ended.status, ended.out, ended.err) == (0, "[True, True, True, True, True]\n", "")
+    assert targets(origin) == [f"/{number}" for number in range(5)]
+
+
+def test_where_no_thread_can_be_started_the_exit_keeps_its_budget(baseline: float) -> None:
+    with silent() as base:
+        source = NO_THREADS + "for n in range(5): givenotice.push(sys.argv[1])"
+        ended = run(source, base, GIVENOTICE_EXIT_TIMEOUT="0.5")
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    assert ended.seconds < baseline + 0.65 + NOISE
+
+
+# The callbacks run before the interpreter is destroyed, which is refused as long as it has a thread.
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_subinterpreter_ends_in_silence(origin: Origin, isolated: bool) -> None:
+    pytest.importorskip("_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters")
+    ended = run(
+        """
+        import sys
+        if sys.version_info < (3, 13):
+            import _xxsubinterpreters as interpreters
+            kind = dict(isolated=bool(int(sys.argv[2])))
+        else:
+            import _interpreters as interpreters
+            kind = dict(config="isolated" if int(sys.argv[2]) else "legacy")
+        number = interpreters.create(**kind)
+        path = repr(sys.path)
+        interpreters.run_string(number, f"import sys; sys.path[:] = {path}; import givenotice; "
+                                        f"[givenotice.push('{sys.argv[1]}/%d' % n) for n in range(3)];"
+                                        f"import atexit; atexit._run_exitfuncs()")
+        interpreters.destroy(number)
+        print("done")
+        """,
+        origin.base,
+        str(int(isolated)),
+    )
+    assert (ended.status, ended.out, ended.err) == (0, "done\n", "")
+    assert targets(origin) == ["/0", "/1", "/2"]
+
+
+# --- At any moment --------------------------------------------------------------------------------
+
+
+def test_an_end_at_any_moment_is_silent(origin: Origin) -> None:
+    """During the first import, the start of TLS, the handshake, the request, and while workers leave."""
+    source = """
+        import givenotice, sys, time
+        for base in sys.argv[2:]:
+            givenotice.push(base)
+        time.sleep(float(sys.argv[1]))
+        sys.exit(3)
+    """
+    moments = random.Random(5)
+    with silent() as mute, dripping() as drip, refusing() as closed:
+        bases = [
+            [origin.base],
+            [mute],
+            [mute.replace("http", "https")],
+            [drip],
+            [closed, origin.base],
+            ["http://nobody.invalid/"],
+        ]
+
+        def once(number: int) -> Ended:
+            pause = str(moments.uniform(0, 0.15))
+            return run(source, pause, *bases[number % len(bases)], GIVENOTICE_EXIT_TIMEOUT="0.2")
+
+        with ThreadPoolExecutor(3) as several:
+            ends = Counter((ended.status, ended.out, ended.err) for ended in several.map(once, range(60)))
+    assert ends == {(3, "", ""): 60}

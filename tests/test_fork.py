@@ -1,0 +1,281 @@
+"""Forked children and those of multiprocessing: each sends what it pushed, once, and not its parent's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from programs import Ended, execute, run
+from servers import Origin, answering, gated, refusing, until
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with answering() as server:
+        yield server
+
+
+def targets(origin: Origin) -> Counter[str]:
+    return Counter(heard.target for heard in origin.heard)
+
+
+def check(ended: Ended, out: str = "") -> None:
+    assert (ended.status, ended.out, ended.err) == (0, out, "")
+
+
+# From 3.12 a fork beside other threads warns; where a worker is busy there is one.
+QUIETLY = ("-W", "ignore:This process:DeprecationWarning")
+
+HEAD = """
+import givenotice, os, sys, threading
+base = sys.argv[1]
+
+def fork(work):
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1]
+    work()
+    sys.exit()
+"""
+
+
+def test_parent_and_child_send_what_each_pushed(origin: Origin) -> None:
+    ended = run(
+        HEAD
+        + """
+for number in range(20):
+    givenotice.push(f"{base}/parent/{number}")
+status = fork(lambda: [givenotice.push(f"{base}/child/{number}") for number in range(20)])
+givenotice.push(f"{base}/parent/last")
+print(status)
+""",
+        origin.base,
+        options=QUIETLY,
+    )
+    check(ended, "0\n")
+    expected = [f"/{who}/{number}" for who in ("parent", "child") for number in range(20)]
+    assert targets(origin) == Counter([*expected, "/parent/last"])
+
+
+def test_a_child_of_a_busy_parent_sends_what_it_pushes() -> None:
+    with gated() as (slow, gate), answering() as quick:
+        ended = run(
+            HEAD
+            + """
+givenotice.push(base + "/parent")
+push = lambda: givenotice.push(sys.argv[2] + "/child")
+status = fork(lambda: (push(), print(givenotice.flush(20), *givenotice.stats())))
+print(status)
+""",
+            slow.base,
+            quick.base,
+            options=QUIETLY,
+            GIVENOTICE_EXIT_TIMEOUT="0",
+        )
+        gate.set()
+    # Its counts began at zero.
+    check(ended, "True 1 1 0 0 0\n0\n")
+    assert targets(quick) == Counter(["/child"])
+
+
+def test_a_fork_during_the_first_import_harms_neither(origin: Origin) -> None:
+    for _ in range(10):
+        ended = run(
+            HEAD
+            + """
+givenotice.push(base + "/parent")
+print(fork(lambda: givenotice.push(base + "/child")))
+""",
+            origin.base,
+            options=QUIETLY,
+            GIVENOTICE_EXIT_TIMEOUT="20",
+        )
+        check(ended, "0\n")
+    assert targets(origin) == Counter({"/parent": 10, "/child": 10})
+
+
+def test_forks_beside_a_storm_of_pushes_harm_nobody(origin: Origin) -> None:
+    ended = run(
+        HEAD
+        + """
+def storm():
+    for number in range(400):
+        givenotice.push(f"{base}/storm/{number}")
+        pause.wait(0.0005)
+pause = threading.Event()
+thread = threading.Thread(target=storm)
+thread.start()
+print(sum(fork(lambda: givenotice.push(f"{base}/child/{number}")) for number in range(15)))
+thread.join()
+""",
+        origin.base,
+        options=QUIETLY,
+        GIVENOTICE_EXIT_TIMEOUT="20",
+    )
+    check(ended, "0\n")
+    expected = [f"/storm/{number}" for number in range(400)] + [f"/child/{number}" for number in range(15)]
+    assert targets(origin) == Counter(expected)
+
+
+def test_children_of_children_and_of_threads_send_what_they_push(origin: Origin) -> None:
+    ended = run(
+        HEAD
+        + """
+def generation(number):
+    givenotice.push(f"{base}/{number}")
+    if number < 4:
+        os._exit(fork(lambda: generation(number + 1)) or not givenotice.flush(20))
+
+thread = threading.Thread(target=fork, args=[lambda: (generation(0), givenotice.flush(20))])
+thread.start()
+thread.join()
+""",
+        origin.base,
+        options=QUIETLY,
+        GIVENOTICE_EXIT_TIMEOUT="20",
+    )
+    check(ended)
+    assert targets(origin) == Counter(f"/{number}" for number in range(5))
+
+
+def test_a_child_that_ends_without_hooks_has_sent_what_it_flushed(origin: Origin) -> None:
+    ended = run(
+        HEAD + "print(fork(lambda: (givenotice.push(base), givenotice.flush(20), os._exit(0))))",
+        origin.base,
+    )
+    check(ended, "0\n")
+    assert targets(origin) == Counter(["/"])
+
+
+def test_a_fork_of_an_idle_process_warns_of_no_thread(origin: Origin) -> None:
+    ended = run(
+        HEAD
+        + """
+for number in range(3):
+    givenotice.push(base + "/parent")
+    assert givenotice.flush(20)
+    assert fork(lambda: givenotice.push(base + "/child")) == 0
+""",
+        origin.base,
+        options=("-W", "error"),
+    )
+    check(ended)
+    assert targets(origin) == Counter({"/parent": 3, "/child": 3})
+
+
+def test_a_flush_goes_on_while_others_fork(origin: Origin) -> None:
+    ended = run(
+        HEAD
+        + """
+for number in range(200):
+    givenotice.push(f"{base}/{number}")
+flushed = []
+thread = threading.Thread(target=lambda: flushed.append(givenotice.flush(20)))
+thread.start()
+print(sum(fork(lambda: None) for _ in range(5)))
+thread.join()
+print(flushed)
+""",
+        origin.base,
+        options=QUIETLY,
+    )
+    check(ended, "0\n[True]\n")
+    assert targets(origin) == Counter(f"/{number}" for number in range(200))
+
+
+def test_a_fork_after_the_exit_of_the_parent_is_harmless() -> None:
+    with refusing() as base:
+        ended = run(
+            """
+            import atexit, os, sys
+            def late():
+                pid = os.fork()
+                if pid:
+                    print(os.waitpid(pid, 0)[1], givenotice.push(sys.argv[1]))
+                else:
+                    os._exit(not givenotice.push(sys.argv[1]))
+            atexit.register(late)
+            import givenotice
+            givenotice.push(sys.argv[1])
+            """,
+            base,
+            options=QUIETLY,
+        )
+    check(ended, "0 False\n")
+
+
+def test_a_fork_that_passed_the_hooks_by_is_noticed(origin: Origin) -> None:
+    """As a server does that is written in C. What the parent had pushed stays the parent's."""
+    ended = run(
+        HEAD
+        + """
+import ctypes
+givenotice.push(base + "/parent")
+assert givenotice.flush(20)
+pid = ctypes.PyDLL(None).fork()
+if not pid:
+    givenotice.push(base, who="child")
+    os._exit(not givenotice.flush(20))
+print(os.waitpid(pid, 0)[1])
+""",
+        origin.base,
+    )
+    check(ended, "0\n")
+    assert targets(origin) == Counter(["/parent", "/?who=child"])
+
+
+# --- multiprocessing ------------------------------------------------------------------------------
+
+FAMILY = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+
+import givenotice
+
+base, method, kind = sys.argv[1:4]
+
+
+def work(number):
+    givenotice.push(f"{base}/child/{number}")
+    return number
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(method)
+    givenotice.push(base + "/parent")
+    if kind == "Process":
+        children = [context.Process(target=work, args=[number]) for number in range(6)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        print([child.exitcode for child in children])
+    elif kind == "Pool":
+        with context.Pool(2) as pool:
+            print(pool.map(work, range(6)))
+            pool.close()
+            pool.join()
+    else:
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            print(list(pool.map(work, range(6))))
+"""
+
+
+@pytest.mark.parametrize("kind", ["Process", "Pool", "ProcessPoolExecutor"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing_send_what_they_pushed(
+    origin: Origin, tmp_path: os.PathLike[str], method: str, kind: str
+) -> None:
+    program = os.path.join(tmp_path, "family.py")
+    with open(program, "w") as file:
+        file.write(FAMILY)
+    command = [sys.executable, *QUIETLY, program, origin.base, method, kind]
+    ended = execute(command, GIVENOTICE_EXIT_TIMEOUT="20")
+    check(ended, "[0, 0, 0, 0, 0, 0]\n" if kind == "Process" else "[0, 1, 2, 3, 4, 5]\n")
+    assert until(lambda: len(origin.heard) >= 7)
+    assert targets(origin) == Counter(["/parent", *(f"/child/{number}" for number in range(6))])
