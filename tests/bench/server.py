@@ -70,7 +70,8 @@ class Healthy(asyncio.Protocol):
 
     def write(self, answer: bytes, request: bytes) -> None:
         SEEN.update(EVENT.findall(request))
-        self.transport.write(answer)
+        if not self.transport.is_closing():
+            self.transport.write(answer)
         if b"onnection: close\r\n" in request:
             self.transport.close()
 
