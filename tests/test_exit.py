@@ -246,32 +246,32 @@ def test_where_no_thread_can_be_started_the_exit_keeps_its_budget(baseline: floa
     assert ended.seconds < baseline + 0.65 + NOISE
 
 
-# The callbacks run before the interpreter is destroyed, which is refused as long as it has a thread.
-@pytest.mark.parametrize("isolated", [True, False])
-def test_a_subinterpreter_ends_in_silence(origin: Origin, isolated: bool) -> None:
-    pytest.importorskip("_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters")
-    ended = run(
-        """
-        import sys
-        if sys.version_info < (3, 13):
-            import _xxsubinterpreters as interpreters
-            kind = dict(isolated=bool(int(sys.argv[2])))
-        else:
-            import _interpreters as interpreters
-            kind = dict(config="isolated" if int(sys.argv[2]) else "legacy")
-        number = interpreters.create(**kind)
-        path = repr(sys.path)
-        interpreters.run_string(number, f"import sys; sys.path[:] = {path}; import givenotice; "
-                                        f"[givenotice.push('{sys.argv[1]}/%d' % n) for n in range(3)];"
-                                        f"import atexit; atexit._run_exitfuncs()")
-        interpreters.destroy(number)
-        print("done")
-        """,
-        origin.base,
-        str(int(isolated)),
-    )
-    assert (ended.status, ended.out, ended.err) == (0, "done\n", "")
+SUBINTERPRETER = """
+import sys
+if sys.version_info < (3, 13):
+    import _xxsubinterpreters as interpreters
+    kind = dict(isolated=bool(int(sys.argv[2])))
+else:
+    import _interpreters as interpreters
+    kind = dict(config=["legacy", "isolated"][int(sys.argv[2])])
+number = interpreters.create(**kind)
+interpreters.run_string(number, f"import sys; sys.path[:] = {sys.path!r}; base = {sys.argv[1]!r};" + WORK)
+interpreters.destroy(number)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("isolated", ["1", "0"])
+def test_a_subinterpreter_ends_in_silence(origin: Origin, isolated: str) -> None:
+    # The callbacks run before the interpreter is destroyed, which is refused as long as it has a thread.
+    push = "import givenotice, atexit; [givenotice.push(f'{base}/{n}') for n in range(3)]"
+    ended = run(f"WORK = {push + '; atexit._run_exitfuncs()'!r}{SUBINTERPRETER}", origin.base, isolated)
     assert targets(origin) == ["/0", "/1", "/2"]
+    # On 3.12 a subinterpreter that has imported ssl, as http.client does, aborts the process at its end.
+    plain = run(f"WORK = 'import ssl'{SUBINTERPRETER}", origin.base, isolated)
+    assert plain.status == 0 or sys.version_info[:2] == (3, 12)
+    assert ended.status == plain.status
+    assert (ended.out, ended.err) == ("done\n", "") or plain.status
 
 
 # --- At any moment --------------------------------------------------------------------------------

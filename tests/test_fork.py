@@ -194,7 +194,10 @@ def test_a_fork_after_the_exit_of_the_parent_is_harmless() -> None:
             """
             import atexit, os, sys
             def late():
-                pid = os.fork()
+                try:
+                    pid = os.fork()
+                except RuntimeError:  # 3.12 refuses it
+                    return print(0, givenotice.push(sys.argv[1]))
                 if pid:
                     print(os.waitpid(pid, 0)[1], givenotice.push(sys.argv[1]))
                 else:
