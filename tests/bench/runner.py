@@ -241,6 +241,7 @@ def environments(renew: bool) -> tuple[Path, Path]:
         (folder / "made").touch()
     [packages] = (subjects / "lib").glob("*/site-packages")
     shutil.copy(FILE, packages)
+    call(str(subjects / "bin/python"), "-m", "compileall", "-q", str(packages / FILE.name))  # as pip does
     return tools / "bin/python", subjects / "bin/python"
 
 
