@@ -26,8 +26,8 @@ from servers import NO_CONTENT, Heard, Origin, answering, until
 
 APPS = Path(__file__).parent / "apps"
 REQUESTS = 40
-# What no log may show, from whichever part: a server's own lines are none of these.
-COMPLAINT = re.compile(r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|Warning|SIGKILL|SIGSEGV|TIMEOUT")
+# What no log may show, from whichever part: a server's own lines are none of these (but that Celery warns of root).
+COMPLAINT = re.compile(r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|(?<!Security)Warning|SIGKILL|SIGSEGV|TIMEOUT")
 
 
 class Platform:
@@ -39,17 +39,24 @@ class Platform:
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self.log = folder / "log"
-        self.settings = {"GIVENOTICE_URI": origin.base, "LEDGER": str(self.ledger)}
+        self.settings = {"GIVENOTICE_URI": origin.base, "LEDGER": str(self.ledger), "HOME": str(folder)}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(HOME), str(APPS)])
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**os.environ, "PYTHONPATH": path, "PATH": programs, **self.settings}
+
+    def call(self, command: list[str]) -> None:
+        """Run *command* to its end, with success."""
+        subprocess.run(command, env=self.environment, cwd=self.folder, timeout=60, check=True)
 
     @contextmanager
     def running(self, command: list[str], *sockets: int) -> Iterator[subprocess.Popen[bytes]]:
         """Run *command* beside the block; it must end by itself then, or by the SIGTERM that it got."""
-        path = os.pathsep.join([str(HOME), str(APPS)])
-        environment = {**os.environ, "PYTHONPATH": path, **self.settings}
-        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
         with self.log.open("ab") as log, subprocess.Popen(
             command,
-            env=environment,
+            env=self.environment,
             stdout=log,
             stderr=log,
             cwd=self.folder,
@@ -93,7 +100,7 @@ def kill_group(group: int) -> None:
 
 def slowly(connection: socket.socket, _heard: Heard) -> None:
     """The receiver takes its time, so that much is under way when a worker ends."""
-    sleep(0.03)
+    sleep(0.2)
     connection.sendall(NO_CONTENT)
 
 
@@ -122,10 +129,11 @@ class Web(NamedTuple):
     what: str
     command: str  # {fd} is the listening socket
     reload: bool = False  # a SIGHUP amid the requests
+    status: int = 0
 
 
-GUNICORN = "gunicorn --bind fd://{fd} --workers 2 "
-UWSGI = "uwsgi --http-socket fd://{fd} --master --processes 2 --need-app --die-on-term --wsgi-file APPS/wsgi.py "
+GUNICORN = "gunicorn --config APPS/gunicorn_conf.py --bind fd://{fd} --workers 2 "
+UWSGI = "uwsgi --socket fd://{fd} --protocol http --master --processes 2 --need-app --die-on-term --module "
 WEB = [
     Web("gunicorn", "sync workers", GUNICORN + "wsgi"),
     Web("gunicorn", "gthread workers", GUNICORN + "--threads 4 wsgi"),
@@ -137,17 +145,44 @@ WEB = [
     Web("gunicorn", "gthread workers, --max-requests 5", GUNICORN + "--threads 4 --max-requests 5 wsgi"),
     Web("gunicorn, Flask", "sync workers", GUNICORN + "flaskapp"),
     Web("gunicorn, Django", "a middleware, gthread workers", GUNICORN + "--threads 4 djangoapp"),
-    Web("uWSGI", "--enable-threads", UWSGI + "--enable-threads"),
-    Web("uWSGI", "--enable-threads --lazy-apps", UWSGI + "--enable-threads --lazy-apps"),
+    Web("uWSGI", "--enable-threads", UWSGI + "flaskapp --callable application --enable-threads"),
+    Web("uWSGI", "--enable-threads --lazy-apps", UWSGI + "wsgi --enable-threads --lazy-apps"),
+    Web(
+        "uWSGI",
+        "--enable-threads --py-call-uwsgi-fork-hooks, push at import",
+        UWSGI + "wsgi --enable-threads --py-call-uwsgi-fork-hooks",
+    ),
+    Web("uWSGI", "without threads, flush() in the request", UWSGI + "flushing"),
+    Web("uWSGI", "without threads, --lazy-apps, flush() in the request", UWSGI + "flushing --lazy-apps"),
     Web("uvicorn", "--workers 2", "uvicorn --fd {fd} --workers 2 asgi:application"),
-    Web("uvicorn", "one process", "uvicorn --fd {fd} asgi:application"),
+    Web(
+        "uvicorn",
+        "one process, flush() at lifespan.shutdown",
+        "uvicorn --fd {fd} --lifespan on asgi_lifespan:application",
+        status=-signal.SIGTERM,
+    ),
 ]
 
 
 def fetch(base: str, name: str) -> int:
-    with urlopen(f"{base}/{name}", timeout=30) as answer:
+    with urlopen(f"{base}/{name}", timeout=10) as answer:
         answer.read()
         return int(answer.status)
+
+
+@contextmanager
+def clients_of(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool that does not go on when the block has failed."""
+    with ThreadPoolExecutor(threads) as clients:
+        try:
+            yield clients
+        except BaseException:
+            clients.shutdown(cancel_futures=True)
+            raise
+
+
+def workers_are_ready(log: str) -> bool:
+    return "Starting gunicorn" not in log or log.count("Booting worker") == log.count("Ready.")
 
 
 def command_line(text: str, fd: int) -> list[str]:
@@ -160,13 +195,69 @@ def test_each_request_gives_notice_once(web: Web, platform: Platform) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with platform.running(command_line(web.command, listener.fileno()), listener.fileno()) as process:
-            with ThreadPoolExecutor(4) as clients:
+            with clients_of(4) as clients:
                 answers = [clients.submit(fetch, base, f"request-{i}") for i in range(REQUESTS)]
                 if web.reload:
                     answers[REQUESTS // 2].result()
                     process.send_signal(signal.SIGHUP)
-            assert [answer.result() for answer in answers] == [200] * REQUESTS
+                assert [answer.result() for answer in answers] == [200] * REQUESTS
+            assert until(lambda: workers_are_ready(platform.log.read_text()))
             process.send_signal(signal.SIGTERM)
-    assert process.returncode == 0
+    assert process.returncode == web.status
     assert {f"request-{i}" for i in range(REQUESTS)} <= set(platform.pushed)
     platform.check(web.where, web.what, REQUESTS)
+
+
+# --- Task queues
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own; task queues may share it, since each has its own database."""
+    folder = tmp_path_factory.mktemp("redis")
+    options = f"--port 0 --unixsocket {folder}/socket --dir {folder}".split()
+    with subprocess.Popen(
+        [program("redis-server"), *options, "--save", ""], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            assert until((folder / "socket").exists)
+            yield f"{folder}/socket"
+        finally:
+            process.terminate()
+
+
+def test_celery_children_deliver_before_they_end(platform: Platform, redis: str) -> None:
+    platform.settings["BROKER"] = f"redis+socket://{redis}?virtual_host=1"
+    command = [program("celery"), *"-A celeryapp worker -c 2 --max-tasks-per-child 5 -l WARNING".split()]
+    with platform.running([*command, "--without-mingle", "--without-gossip"]) as process:
+        publish = "import celeryapp\nfor i in range(40): celeryapp.task.delay(f'task-{i}')"
+        platform.call([sys.executable, "-c", publish])
+        assert until(lambda: len(platform.pushed) == REQUESTS, 40)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    what = "prefork, --max-tasks-per-child 5, flush() at worker_process_shutdown"
+    platform.check("Celery", what, REQUESTS)
+
+
+RQ = [
+    ("job", "rq.worker.SimpleWorker", "SimpleWorker"),
+    ("flushed_job", "rq.worker.Worker", "a process for each job, flush() in the job"),
+]
+
+
+@pytest.mark.parametrize(("job", "worker", "what"), RQ, ids=[job for job, _, _ in RQ])
+def test_rq_jobs_deliver(job: str, worker: str, what: str, platform: Platform, redis: str) -> None:
+    jobs = 20
+    url = f"unix://{redis}?db=2"
+    enqueue = f"""
+import redis, rq, rqapp
+queue = rq.Queue("{job}", connection=redis.Redis.from_url("{url}"))
+for i in range({jobs}): queue.enqueue(rqapp.{job}, f"job-{{i}}")
+"""
+    platform.call([sys.executable, "-c", enqueue])
+    command = [program("rq"), *f"worker --burst --worker-class {worker} --url {url} {job}".split()]
+    with platform.running(command) as process:
+        pass
+    assert process.returncode == 0
+    assert len(platform.pushed) == jobs
+    platform.check("RQ", what, jobs)
