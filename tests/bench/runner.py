@@ -148,7 +148,8 @@ class Bench:
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("GIVENOTICE", "PYTHON"))
         }
-        self.environment.update(SSL_CERT_FILE=str(folder / "authority.pem"), **settings)
+        authority = str(folder / "authority.pem")
+        self.environment.update(SSL_CERT_FILE=authority, REQUESTS_CA_BUNDLE=authority, **settings)
         self.results: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
 
     def take(self, cell: Cell, systems: tuple[str, ...]) -> None:
