@@ -1415,6 +1415,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _log_to_stderr()
         delivered = _send_all(uris, timeout)
     except (ValueError, TypeError) as error:
+        if sys.stderr is None:  # argparse would fail
+            return 2
         parser.error(str(error))
     except KeyboardInterrupt:
         return 130

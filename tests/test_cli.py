@@ -316,8 +316,7 @@ def test_a_closed_stdout_is_no_error(option: str) -> None:
 
 
 def test_wrong_usage_without_stderr_is_still_an_error() -> None:
-    # Before 3.11, argparse itself fails there.
-    assert shell("givenotice ping 2>&-").status == (2 if sys.version_info >= (3, 11) else 1)
+    assert shell("givenotice ping 2>&-").status == 2
 
 
 def test_the_help_fits_a_terminal_and_has_examples() -> None:

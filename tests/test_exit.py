@@ -263,12 +263,14 @@ print("done", flush=True)
 
 @pytest.mark.parametrize("isolated", ["1", "0"])
 def test_a_subinterpreter_ends_in_silence(origin: Origin, isolated: str) -> None:
-    # The callbacks run before the interpreter is destroyed, which is refused as long as it has a thread.
+    arguments = (origin.base, isolated)
+    # The callbacks run before the interpreter is destroyed, which is refused as long as it has a thread;
+    # -S keeps coverage out, which cannot be in two interpreters.
     push = "import givenotice, atexit; [givenotice.push(f'{base}/{n}') for n in range(3)]"
-    ended = run(f"WORK = {push + '; atexit._run_exitfuncs()'!r}{SUBINTERPRETER}", origin.base, isolated)
+    ended = run(f"WORK = {push + '; atexit._run_exitfuncs()'!r}{SUBINTERPRETER}", *arguments, options=("-S",))
     assert targets(origin) == ["/0", "/1", "/2"]
     # On 3.12 a subinterpreter that has imported ssl, as http.client does, aborts the process at its end.
-    plain = run(f"WORK = 'import ssl'{SUBINTERPRETER}", origin.base, isolated)
+    plain = run(f"WORK = 'import ssl'{SUBINTERPRETER}", *arguments, options=("-S",))
     assert plain.status == 0 or sys.version_info[:2] == (3, 12)
     assert ended.status == plain.status
     assert (ended.out, ended.err) == ("done\n", "") or plain.status
