@@ -37,8 +37,8 @@ def main(results: Path, svg: Path) -> None:
     drawn, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     bars(axes[0], "A push, in the caller (median, log scale)", report.push_times(figures), True)
     bars(axes[1], "Import, over the bare interpreter", report.import_times(figures), False)
-    title = "1 000 events, 100 ms server: from the last push to the exit,\nand what was delivered"
-    bars(axes[2], title, report.exit_times(figures), False)
+    title = "1 000 events, 100 ms server: last push to exit,\nand how many were delivered (log scale)"
+    bars(axes[2], title, report.exit_times(figures), True)
     drawn.savefig(svg, metadata={"Date": None})
 
 
