@@ -2,123 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
 import pytest
-from matrix import Row, record
-from programs import HOME
-from servers import NO_CONTENT, Heard, Origin, answering, until
+from platforms import APPS, Platform, program, receiving, slowly
+from servers import until
 
-APPS = Path(__file__).parent / "apps"
 REQUESTS = 40
-# What no log may show, from whichever part: a server's own lines are none of these (but that Celery warns of root).
-COMPLAINT = re.compile(r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|(?<!Security)Warning|SIGKILL|SIGSEGV|TIMEOUT")
-
-
-class Platform:
-    """A receiver, the ledger of what the applications pushed to it, and their processes."""
-
-    def __init__(self, origin: Origin, folder: Path) -> None:
-        self.origin = origin
-        self.folder = folder
-        self.ledger = folder / "ledger"
-        self.ledger.touch()
-        self.log = folder / "log"
-        self.settings = {"GIVENOTICE_URI": origin.base, "LEDGER": str(self.ledger), "HOME": str(folder)}
-
-    @property
-    def environment(self) -> dict[str, str]:
-        path = os.pathsep.join([str(HOME), str(APPS)])
-        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return {**os.environ, "PYTHONPATH": path, "PATH": programs, **self.settings}
-
-    def call(self, command: list[str]) -> None:
-        """Run *command* to its end, with success."""
-        subprocess.run(command, env=self.environment, cwd=self.folder, timeout=60, check=True)
-
-    @contextmanager
-    def running(self, command: list[str], *sockets: int) -> Iterator[subprocess.Popen[bytes]]:
-        """Run *command* beside the block; it must end by itself then, or by the SIGTERM that it got."""
-        with self.log.open("ab") as log, subprocess.Popen(
-            command,
-            env=self.environment,
-            stdout=log,
-            stderr=log,
-            cwd=self.folder,
-            start_new_session=True,
-            pass_fds=sockets,
-        ) as process:
-            try:
-                yield process
-                process.wait(30)
-            finally:
-                kill_group(process.pid)
-
-    @property
-    def pushed(self) -> list[str]:
-        return self.ledger.read_text().split()
-
-    @property
-    def arrived(self) -> list[str]:
-        return [parse_qs(urlsplit(target).query)["n"][0] for target in self.origin.targets]
-
-    def check(self, where: str, what: str, times: int) -> None:
-        """All that was pushed is here, once; no log complains; and the table gets its row."""
-        until(lambda: len(self.arrived) >= len(self.pushed), 3)
-        pushed, arrived = Counter(self.pushed), Counter(self.arrived)
-        lost = pushed - arrived
-        twice = Counter({name: count for name, count in arrived.items() if count > 1})
-        record(Row(where, what, times, len(self.pushed), lost.total(), twice.total()))
-        log = self.log.read_text()
-        assert not lost, log
-        assert arrived == pushed
-        assert not twice
-        assert not COMPLAINT.findall(log), log
-
-
-def kill_group(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def slowly(connection: socket.socket, _heard: Heard) -> None:
-    """The receiver takes its time, so that much is under way when a worker ends."""
-    sleep(0.2)
-    connection.sendall(NO_CONTENT)
-
-
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
-    with answering(slowly) as origin:
-        yield Platform(origin, tmp_path)
-
-
-def program(name: str) -> str:
-    """The path of a program that this environment must have; where Debian's packages are, it is a failure."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if not found and shutil.which("apt-get"):
-        pytest.fail(f"{name} is missing: install it (see .ci/run).")
-    if not found:
-        pytest.skip(f"{name} is not here, nor is apt-get.")
-    return found
+    with receiving(tmp_path, slowly) as platform:
+        yield platform
 
 
 # --- Web servers
@@ -181,8 +84,11 @@ def clients_of(threads: int) -> Iterator[ThreadPoolExecutor]:
             raise
 
 
-def workers_are_ready(log: str) -> bool:
-    return "Starting gunicorn" not in log or log.count("Booting worker") == log.count("Ready.")
+def workers_are_ready(web: Web, log: str) -> bool:
+    """A worker that gets a SIGTERM while it boots may miss it, or fail."""
+    if "--lazy-apps" in web.what:
+        return log.count("WSGI app 0") == 2
+    return log.count("Booting worker") == log.count("Ready.")
 
 
 def command_line(text: str, fd: int) -> list[str]:
@@ -201,7 +107,7 @@ def test_each_request_gives_notice_once(web: Web, platform: Platform) -> None:
                     answers[REQUESTS // 2].result()
                     process.send_signal(signal.SIGHUP)
                 assert [answer.result() for answer in answers] == [200] * REQUESTS
-            assert until(lambda: workers_are_ready(platform.log.read_text()))
+            assert until(lambda: workers_are_ready(web, platform.log.read_text()))
             process.send_signal(signal.SIGTERM)
     assert process.returncode == web.status
     assert {f"request-{i}" for i in range(REQUESTS)} <= set(platform.pushed)

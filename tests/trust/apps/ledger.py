@@ -11,8 +11,12 @@ import givenotice
 def push(name: str) -> None:
     """Push a notice of this *name*, which is written down if it was taken."""
     if givenotice.push(n=name):
-        with open(os.environ["LEDGER"], "a") as lines:
-            lines.write(name + "\n")
+        note(name)
+
+
+def note(*names: str) -> None:
+    with open(os.environ["LEDGER"], "a") as lines:
+        lines.write("".join(f"{name}\n" for name in names))
 
 
 def push_unique(kind: str) -> None:
