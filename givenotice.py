@@ -30,7 +30,6 @@ import threading  # by the main thread: a worker that is first to import it is t
 from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import deque, namedtuple
-from functools import lru_cache
 from itertools import count
 from time import monotonic, strftime, time
 
@@ -140,7 +139,6 @@ def _split(uri: str) -> Parts:
     )
 
 
-@lru_cache
 def _host(text: str) -> str:
     """The host and port, checked; a name that is not ASCII as the DNS knows it (IDNA)."""
     if text.startswith("["):
