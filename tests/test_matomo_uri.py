@@ -148,7 +148,7 @@ def test_a_site_below_1_is_refused(idsite: int) -> None:
     "url", ["", "/worker/", "myapp.example.com", "https://", "https:///x", "://x", None, b"x"]
 )
 def test_an_address_that_is_not_absolute_is_refused(url: Any) -> None:
-    with pytest.raises(ValueError, match="^Parameter 'url' must be an absolute URL, such as "):
+    with pytest.raises(ValueError, match=r"^Parameter 'url' must be an absolute URL, such as "):
         matomo_uri(ENDPOINT, 1, url)
 
 
