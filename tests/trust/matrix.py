@@ -1,6 +1,6 @@
 """The fault matrix: a row for each thing that was run, and the table of them in README.md.
 
-    python tests/trust/matrix.py    # writes the rows of the last run into README.md
+python tests/trust/matrix.py    # writes the rows of the last run into README.md
 """
 
 from __future__ import annotations

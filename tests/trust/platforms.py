@@ -22,8 +22,10 @@ from programs import HOME
 from servers import NO_CONTENT, Answer, Heard, Origin, answering, until
 
 APPS = Path(__file__).parent / "apps"
-# What no log may show, from whichever part: a server's own lines are none of these (but that Celery warns of root).
-COMPLAINT = re.compile(r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|(?<!Security)Warning|SIGKILL|SIGSEGV|TIMEOUT")
+# What no log may show, from whichever part. The servers' own lines are free of it, but that Celery warns of root.
+COMPLAINT = re.compile(
+    r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|(?<!Security)Warning|SIGKILL|SIGSEGV|TIMEOUT"
+)
 
 
 class Platform:
@@ -50,15 +52,18 @@ class Platform:
     @contextmanager
     def running(self, command: list[str], *sockets: int) -> Iterator[subprocess.Popen[bytes]]:
         """Run *command* beside the block; it must end by itself then, or by the SIGTERM that it got."""
-        with self.log.open("ab") as log, subprocess.Popen(
-            command,
-            env=self.environment,
-            stdout=log,
-            stderr=log,
-            cwd=self.folder,
-            start_new_session=True,
-            pass_fds=sockets,
-        ) as process:
+        with (
+            self.log.open("ab") as log,
+            subprocess.Popen(
+                command,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                pass_fds=sockets,
+            ) as process,
+        ):
             try:
                 yield process
                 process.wait(30)
@@ -79,7 +84,7 @@ class Platform:
         pushed, arrived = Counter(self.pushed), Counter(self.arrived)
         lost = pushed - arrived
         twice = Counter({name: count for name, count in arrived.items() if count > 1})
-        record(Row(where, what, times, len(self.pushed), lost.total(), twice.total()))
+        record(Row(where, what, times, len(self.pushed), sum(lost.values()), sum(twice.values())))
         log = self.log.read_text()
         assert not lost, log
         assert arrived == pushed

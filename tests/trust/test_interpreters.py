@@ -1,4 +1,4 @@
-"""Each interpreter within reach, with its checks on: what a program pushes arrives, once, and nothing is said."""
+"""Each interpreter within reach, with its checks on: what a program pushes arrives, once, in silence."""
 
 from __future__ import annotations
 

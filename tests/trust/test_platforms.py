@@ -18,6 +18,8 @@ from platforms import APPS, Platform, program, receiving, slowly
 from servers import until
 
 REQUESTS = 40
+
+
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
     with receiving(tmp_path, slowly) as platform:
@@ -134,8 +136,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_celery_children_deliver_before_they_end(platform: Platform, redis: str) -> None:
     platform.settings["BROKER"] = f"redis+socket://{redis}?virtual_host=1"
-    command = [program("celery"), *"-A celeryapp worker -c 2 --max-tasks-per-child 5 -l WARNING".split()]
-    with platform.running([*command, "--without-mingle", "--without-gossip"]) as process:
+    options = "-A celeryapp worker -c 2 --max-tasks-per-child 5 -l WARNING"
+    with platform.running([program("celery"), *options.split()]) as process:
         publish = "import celeryapp\nfor i in range(40): celeryapp.task.delay(f'task-{i}')"
         platform.call([sys.executable, "-c", publish])
         assert until(lambda: len(platform.pushed) == REQUESTS, 40)

@@ -1,4 +1,4 @@
-"""The ASGI application in a uvicorn of one process, which ends by SIGTERM and so without atexit: flush before."""
+"""An ASGI application for a uvicorn of one process: that ends by SIGTERM, without atexit, so flush before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The monkey-patching of gevent or eventlet (first argument) before or after (second) the import of givenotice."""
+"""Monkey-patching by gevent or eventlet (first argument) before or after (second) the import of givenotice."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ def patch() -> None:
 def main() -> None:
     if sys.argv[2] == "before":
         patch()
-    import givenotice  # noqa: F401
-    import ledger
+    import ledger  # and so givenotice
 
     if sys.argv[2] == "after":
         patch()
