@@ -22,7 +22,7 @@ from programs import HOME
 from servers import NO_CONTENT, Answer, Heard, Origin, answering, until
 
 APPS = Path(__file__).parent / "apps"
-# What no log may show, from whichever part. The servers' own lines are free of it, but that Celery warns of root.
+# What no log may show, from whichever part. The servers' own lines are free of it; Celery warns of root.
 COMPLAINT = re.compile(
     r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|(?<!Security)Warning|SIGKILL|SIGSEGV|TIMEOUT"
 )

@@ -1,4 +1,4 @@
-"""Monkey-patching by gevent or eventlet (first argument) before or after (second) the import of givenotice."""
+"""Monkey-patched by gevent or eventlet (first argument) before or after (second) the import of givenotice."""
 
 from __future__ import annotations
 
