@@ -938,6 +938,8 @@ def _make_opener() -> Any:
     here = threading.local()  # .worker: whose request it is
     fickle: set[Any] = set()  # servers that close connections right behind an answer
 
+    plain = socket.socket  # bound as long as the opener is; gevent may put another in its place
+
     class Bounded:
         """A socket on which all waiting has one limit; a timeout alone begins anew with each byte."""
 
@@ -954,6 +956,10 @@ def _make_opener() -> Any:
 
         def recv_into(self, *args: Any, **options: Any) -> Any:
             return self.wait(super().recv_into, *args, **options)  # type: ignore[misc]
+
+        def cut(self: Any) -> None:
+            """Wake the worker up; of the plain socket, as TLS would take its session away from under it."""
+            plain.shutdown(self, socket.SHUT_RDWR)
 
         def do_handshake(self, *args: Any, **options: Any) -> None:
             here.worker.socket = self
@@ -992,7 +998,7 @@ def _make_opener() -> Any:
         link.quiet = 0.0  # it has proved itself, if it stays open
         link.sock.settimeout(rest)
         try:
-            socket.socket.recv(link.sock, 1, socket.MSG_PEEK)  # of the plain socket, also under TLS
+            plain.recv(link.sock, 1, socket.MSG_PEEK)  # also under TLS
         except (BlockingIOError, socket.timeout):
             return False
         except OSError:
@@ -1115,8 +1121,7 @@ def _dismiss(state: _State, seconds: float) -> None:
         _loading.release()
     for worker in list(state.crew):
         try:
-            # Of the plain socket: the shutdown of TLS would take the session away from under the worker.
-            sys.modules["socket"].socket.shutdown(worker.socket, 2)
+            worker.socket.cut()
         except Exception:  # it was closed just now, or never opened
             pass
     _call(state)
@@ -1516,7 +1521,7 @@ def _receiver(host: str, port: int, show: Any) -> Any:
                 notices = [request.partition("?")[2] for request in json.loads(body)["requests"]]
                 answer = json.dumps({"status": "success", "tracked": len(notices), "invalid": 0}).encode()
                 status, kind = 200, "application/json"
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 if "rec=1" in notices[0] and "send_image=0" not in notices[0]:
                     status, kind, answer = 200, "image/gif", _GIF
             show(self.command, path, notices, len(query) + len(body))
@@ -1525,7 +1530,8 @@ def _receiver(host: str, port: int, show: Any) -> Any:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(answer)
+            if self.command != "HEAD":
+                self.wfile.write(answer)
 
         def log_message(self, format: str, *_: object) -> None:
             """*show* tells all there is."""
@@ -1547,7 +1553,8 @@ def _show(method: str, path: str, notices: list[str], size: int) -> None:
         for mark, (name, value) in zip("-" + " " * len(params), params.items()):
             value = "***" if name == "token_auth" else value
             lines.append(f"  {mark} {_style(_printable(name).ljust(width), 36)}  {_printable(value)}")
-    print("\n".join(lines), flush=True)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _printable(value: Any) -> str:
@@ -1581,8 +1588,8 @@ def _listen(address: str) -> int:
 
 def _demo() -> int:
     """Push notices through all of this file to a receiver in this process; show what arrives, and when."""
-    global DISABLED
-    DISABLED = False
+    global DISABLED, TIMEOUT, EXIT_TIMEOUT, BACKLOG
+    DISABLED, TIMEOUT, EXIT_TIMEOUT, BACKLOG = False, 5.0, 2.0, 10_000  # whatever the environment says
     os.environ["no_proxy"] = "*"
     requests: list[int] = []
 
