@@ -52,11 +52,6 @@ WEB = [
     Web("gunicorn, Django", "a middleware, gthread workers", GUNICORN + "--threads 4 djangoapp"),
     Web("uWSGI", "--enable-threads", UWSGI + "flaskapp --callable application --enable-threads"),
     Web("uWSGI", "--enable-threads --lazy-apps", UWSGI + "wsgi --enable-threads --lazy-apps"),
-    Web(
-        "uWSGI",
-        "--enable-threads --py-call-uwsgi-fork-hooks, push at import",
-        UWSGI + "wsgi --enable-threads --py-call-uwsgi-fork-hooks",
-    ),
     Web("uWSGI", "without threads, flush() in the request", UWSGI + "flushing"),
     Web("uWSGI", "without threads, --lazy-apps, flush() in the request", UWSGI + "flushing --lazy-apps"),
     Web("uvicorn", "--workers 2", "uvicorn --fd {fd} --workers 2 asgi:application"),
