@@ -36,3 +36,13 @@ def execute(command: list[str], **settings: str) -> Ended:
     environment = {**kept, "PYTHONPATH": path, **settings}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return Ended(done.returncode, done.stdout, done.stderr, monotonic() - begin)
+
+
+def commands(folder: Path) -> str:
+    """A PATH on which `python3` and `givenotice` are those under test, in *folder*."""
+    folder.mkdir(exist_ok=True)
+    for name, arguments in {"python3": "", "givenotice": "-m givenotice"}.items():
+        command = folder / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        command.chmod(0o755)
+    return os.pathsep.join([str(folder), os.environ["PATH"]])
