@@ -489,7 +489,7 @@ def _rouse(state: _State) -> bool:
     try:
         _admit(state, True)  # before the rest: whoever pushes in between need not come here
         if state.idle:
-            _call(state)
+            _release(state.wake)
         elif len(state.crew) < WORKERS:
             _finalize_in_multiprocessing(state)
             _start(state)
@@ -520,16 +520,13 @@ def _discharge(worker: _Worker) -> None:
     state.crew.discard(worker)
     if not state.crew:
         _admit(state, False)
-        try:
-            state.none.release()
-        except RuntimeError:  # another was as quick
-            pass
+        _release(state.none)
 
 
-def _call(state: _State) -> None:
+def _release(lock: Any) -> None:
     try:
-        state.wake.release()
-    except RuntimeError:  # somebody was called already
+        lock.release()
+    except RuntimeError:  # another was as quick
         pass
 
 
@@ -732,7 +729,7 @@ def _leave(worker: _Worker, key: Any) -> None:
         _put_back(state, state.lanes.pop(key, deque()))
         _discharge(worker)
     if state.stop:
-        _call(state)  # the next one leaves, too
+        _release(state.wake)  # the next one leaves, too
     elif state.queue and monotonic() < worker.leave:  # pushed in the last moment
         _rouse(state)
 
@@ -1012,18 +1009,16 @@ def _make_opener() -> Any:
             return self.do_open(client.HTTPConnection, req)
 
         def https_open(self, req: Any) -> Any:
-            if self.context is None:
-                with _loading:
-                    if self.context is None:
-                        import encodings.idna  # noqa: F401  # TLS needs it, and imports it outside of our lock
-                        import ssl
+            with _loading:
+                if self.context is None:
+                    import encodings.idna  # noqa: F401  # TLS needs it, and imports it outside of our lock
+                    import ssl
 
-                        class TLSSocket(Bounded, ssl.SSLSocket):
-                            pass
+                    class TLSSocket(Bounded, ssl.SSLSocket):
+                        pass
 
-                        context = ssl.create_default_context()
-                        context.sslsocket_class = TLSSocket
-                        self.context = context
+                    self.context = ssl.create_default_context()
+                    self.context.sslsocket_class = TLSSocket
             return self.do_open(client.HTTPSConnection, req, context=self.context)
 
         https_request = request.HTTPHandler.http_request
@@ -1110,7 +1105,7 @@ def _at_exit() -> None:
             state.queue.clear()
         if state.known:  # else there was no notice, and no worker
             _dismiss(state, max(deadline - monotonic(), GRACE / 2))
-    except BaseException:
+    except BaseException:  # pragma: no cover  # another Ctrl-C, within milliseconds
         pass
 
 
@@ -1124,12 +1119,16 @@ def _dismiss(state: _State, seconds: float) -> None:
             worker.socket.cut()
         except Exception:  # it was closed just now, or never opened
             pass
-    _call(state)
-    if state.none.acquire(True, max(0.0, deadline - monotonic())):
+    _release(state.wake)
+    _wait_for_none(state, max(0.0, deadline - monotonic()))
+    nap = allocate_lock()
+    nap.acquire()
+    nap.acquire(True, 0.001)  # the last worker has left our code; let it leave Python's
+
+
+def _wait_for_none(state: _State, seconds: float) -> None:
+    if state.none.acquire(True, seconds):
         state.none.release()
-        nap = allocate_lock()
-        nap.acquire()
-        nap.acquire(True, 0.001)  # the last worker has left our code; let it leave Python's
 
 
 def _finalize_in_multiprocessing(state: _State) -> None:
@@ -1146,22 +1145,18 @@ _forking = 0  # the thread that holds _loading for its fork
 def _before_fork() -> None:
     """Keep workers out of an import: it would hang the child. Send idle ones away: 3.12 warns of threads."""
     global _forking
-    try:
-        if _loading.acquire(True, 2.0):
-            _forking = get_ident()
-        state = _state
-        with state.lock:
-            idle = 0 < len(state.crew) == state.idle and not state.queue
-            state.stop = state.stop or idle
-        if idle and not state.closed:
-            _call(state)
-            if state.none.acquire(True, 0.05):
-                state.none.release()
-            state.stop = False
-            if state.queue:
-                _rouse(state)
-    except Exception:
-        pass
+    if _loading.acquire(True, 2.0):
+        _forking = get_ident()
+    state = _state
+    with state.lock:
+        idle = 0 < len(state.crew) == state.idle and not state.queue and not state.closed
+        state.stop = state.stop or idle
+    if idle:
+        _release(state.wake)
+        _wait_for_none(state, 0.05)
+        state.stop = False
+        if state.queue:
+            _rouse(state)
 
 
 def _after_fork_in_parent() -> None:
@@ -1178,7 +1173,7 @@ def _after_fork_in_child() -> None:
 
 
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
     )

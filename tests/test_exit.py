@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from programs import HOME, Ended, run
-from servers import Origin, answering, dripping, gated, refusing, silent, unaccepting
+from servers import Heard, Origin, answering, dripping, gated, refusing, silent, unaccepting
 
 PUSH = """
 import givenotice, sys
@@ -132,6 +133,26 @@ def test_what_is_left_is_counted_as_dropped_or_failed() -> None:
     assert (pushed, sent, pending, taken, flushed) == ("10", "0", "0", "False", "True")
     assert int(failed) + int(dropped) == 10
     assert 0 < int(failed) <= 3
+
+
+def test_what_a_bulk_request_left_over_is_dropped_at_the_exit() -> None:
+    def answer(connection: socket.socket, heard: Heard) -> None:
+        if heard.method == "POST":  # a refusal: each notice must go by itself, and the first never ends
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with answering(answer) as server:
+        ended = run(
+            """
+            import atexit, sys
+            atexit.register(lambda: print(*givenotice.stats()))
+            import givenotice
+            for number in range(10):
+                givenotice.push(f"{sys.argv[1]}/matomo.php?idsite=1&rec=1&number={number}")
+            """,
+            server.base,
+            GIVENOTICE_EXIT_TIMEOUT="1",
+        )
+    assert (ended.out, ended.err) == ("10 0 1 9 0\n", "")
 
 
 def test_ctrl_c_while_the_exit_flushes_ends_it_at_once() -> None:

@@ -122,6 +122,20 @@ thread.join()
     assert targets(origin) == Counter(expected)
 
 
+def test_a_fork_waits_for_an_import_but_not_for_ever(origin: Origin) -> None:
+    ended = run(
+        HEAD
+        + """
+givenotice._loading.acquire()  # as a worker does that hangs in its import
+print(fork(lambda: givenotice.push(base + "/child")), givenotice._loading.locked())
+givenotice._loading.release()
+""",
+        origin.base,
+    )
+    check(ended, "0 True\n")
+    assert targets(origin) == Counter(["/child"])
+
+
 def test_children_of_children_and_of_threads_send_what_they_push(origin: Origin) -> None:
     ended = run(
         HEAD
