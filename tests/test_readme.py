@@ -12,11 +12,15 @@ from typing import NamedTuple
 
 import pytest
 import servers
-from programs import HOME, Ended, execute
+from programs import HOME, Ended, commands, execute
+from sybil.document import Document
+from sybil.parsers.markdown import CodeBlockParser
 
 import givenotice
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (HOME / "README.md").read_text(encoding="utf-8")
+LANGUAGES = "ini", "pycon", "python", "sh", "text", "toml"
+RECIPES = [path.read_text("utf-8") for path in (HOME / "tests" / "recipes").iterdir() if path.is_file()]
 LOOPBACK = ("https://hc.example", "https://matomo.example.com")  # stand for the server on loopback
 NOT_RUN = {
     "pip install .": "needs the package index",
@@ -37,21 +41,31 @@ class Block(NamedTuple):
 
 
 def read_blocks() -> list[Block]:
-    blocks, heading = [], ""
-    for title, language, text in re.findall(r"^#+ ([^\n]+)$|^```(\w*)\n(.*?)^```$", README, re.M | re.S):
-        heading = title or heading
-        if not title:
-            blocks.append(Block(heading, language, text))
+    parsers = [CodeBlockParser(language, lambda _: None) for language in LANGUAGES]
+    document = Document.parse(str(HOME / "README.md"), *parsers)
+    blocks, heading, end = [], "", 0
+    for region in (example.region for example in document.examples()):
+        heading = re.findall(r"^#+ (.+)$", f"# {heading}\n{README[end : region.start]}", re.M)[-1]
+        blocks.append(Block(heading, region.lexemes["arguments"], str(region.parsed)))
+        end = region.end
     return blocks
 
 
 BLOCKS = read_blocks()
 FILES = {block.file: block.text for block in BLOCKS if block.file}
 PROGRAMS = [
-    block for block in BLOCKS if block.language == "python" and not block.file.startswith(("test_", "conf"))
+    block
+    for block in BLOCKS
+    if block.language == "python"
+    and block.text not in RECIPES
+    and not block.file.startswith(("test_", "conf"))
 ]
 SCRIPTS = [
-    block for block in BLOCKS if block.language == "sh" and not NOT_RUN.keys() >= set(block.text.splitlines())
+    block
+    for block in BLOCKS
+    if block.language == "sh"
+    and block.text not in RECIPES
+    and not NOT_RUN.keys() >= set(block.text.splitlines())
 ]
 TESTS = [name for name in FILES if name.startswith("test_") and name != "test_vendored.py"]
 
@@ -69,11 +83,7 @@ def project(tmp_path: Path, origin: servers.Origin) -> Path:
         (tmp_path / name).write_text(on_loopback(FILES[name], origin), encoding="utf-8")
     # No copy: coverage would count it as a file of its own.
     (tmp_path / "givenotice.py").symlink_to(HOME / "givenotice.py")
-    for name, arguments in {"python3": "", "givenotice": "-m givenotice"}.items():
-        command = tmp_path / "bin" / name
-        command.parent.mkdir(exist_ok=True)
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
-        command.chmod(0o755)
+    commands(tmp_path / "bin")
     return tmp_path
 
 
@@ -101,7 +111,20 @@ def ids(block: Block) -> str:
 
 
 def test_each_block_is_of_a_language_that_is_checked_here() -> None:
-    assert {block.language for block in BLOCKS} == {"python", "pycon", "sh", "toml"}
+    assert {block.language for block in BLOCKS} == set(LANGUAGES)
+    assert 2 * len(BLOCKS) == len(re.findall("^```", README, re.M))
+
+
+def test_each_text_and_unit_is_a_recipe_or_what_the_demonstration_prints() -> None:
+    others = [block for block in BLOCKS if block.language in ("ini", "text") and block.text not in RECIPES]
+    assert len(others) == 1
+    shown = execute([sys.executable, str(HOME / "givenotice.py"), "--demo"]).out
+    assert without_figures(others[0].text) == without_figures(shown)
+
+
+def without_figures(text: str) -> str:
+    """The text without port, times and counts, which differ from run to run."""
+    return re.sub(r"(?<=:)\d+(?=/; )|\d\d:\d\d:\d\d|[\d.]+(?= ms| requests)", "N", text)
 
 
 def test_what_is_not_run_is_still_in_the_readme() -> None:
@@ -177,12 +200,18 @@ def test_the_plugin_off_sends_for_real(project: Path, origin: servers.Origin) ->
     assert origin.targets == ["/default?e_c=user&e_a=signup&e_n=ada"]
 
 
-def test_sigterm_delivers_with_the_recipe(project: Path, origin: servers.Origin) -> None:
-    recipe = next(block.text for block in BLOCKS if block.heading == "End on SIGTERM")
-    (project / "program.py").write_text(f"{recipe}\nsignal.raise_signal(signal.SIGTERM)\n")
-    ended = in_project(project, origin, "python3", "program.py")
-    assert (ended.status, ended.out, ended.err) == (143, "", "")
-    assert origin.targets == ["/default?e_c=worker&e_a=started"]
+def test_copies_of_different_versions_send_side_by_side(project: Path, origin: servers.Origin) -> None:
+    copied = re.sub(
+        r"(?m)^__version__ = .*", '__version__ = "0.1"', (HOME / "givenotice.py").read_text("utf-8")
+    )
+    (project / "myapp").mkdir()
+    (project / "myapp" / "givenotice.py").write_text(copied, encoding="utf-8")
+    program = "import givenotice; from myapp import givenotice as own; givenotice.push(a=1); own.push(a=2)"
+    ended = in_project(project, origin, "python3", "-c", program)
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    sent = {heard.target: heard.headers["user-agent"] for heard in origin.heard}
+    current = f"givenotice/{givenotice.__version__}"
+    assert sent == {"/default?a=1": current, "/default?a=2": "givenotice/0.1"}
 
 
 def test_the_table_of_settings_tells_the_defaults() -> None:
