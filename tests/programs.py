@@ -34,8 +34,10 @@ def execute(command: list[str], **settings: str) -> Ended:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIVENOTICE_")}
     begin = monotonic()
     environment = {**kept, "PYTHONPATH": path, **settings}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    return Ended(done.returncode, done.stdout, done.stderr, monotonic() - begin)
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    seconds = monotonic() - begin
+    out, err = (text.decode("utf-8", "replace").replace("\r\n", "\n") for text in (done.stdout, done.stderr))
+    return Ended(done.returncode, out, err, seconds)
 
 
 def commands(folder: Path) -> str:
