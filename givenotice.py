@@ -976,8 +976,12 @@ def _make_opener() -> Any:
             worker.deadline = monotonic() + (end - monotonic()) / (len(found) - number)
             try:
                 sock.settimeout(0)
-                sock.connect_ex(peer)
-                sock.wait(sock.send, b"")  # possible as soon as it is connected; else it raises the reason
+                try:
+                    sock.connect(peer)
+                except BlockingIOError:
+                    sock.wait(
+                        sock.send, b""
+                    )  # possible as soon as it is connected; else it raises the reason
                 return sock
             except BaseException as error:
                 sock.close()
