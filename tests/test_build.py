@@ -213,7 +213,7 @@ class OddText(str):
     def __str__(self) -> str:
         return "odd"
 
-    def encode(self, *_: str) -> bytes:
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         raise OSError
 
 

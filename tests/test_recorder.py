@@ -469,7 +469,7 @@ def test_a_doctest_shows_the_notices() -> None:
     Traceback (most recent call last):
     AssertionError: ...
     """
-    test = doctest.DocTestParser().get_doctest(text, vars(givenotice), "recording", None, 0)
+    test = doctest.DocTestParser().get_doctest(text, dict(vars(givenotice)), "recording", None, 0)
     results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)
     assert (results.attempted, results.failed) == (3, 0)
 
