@@ -1060,6 +1060,8 @@ def _make_opener() -> Any:
                 raise
             try:
                 body = response.read(BODY)
+                if response.length and len(body) < BODY:  # http.client says nothing of it
+                    body = None
             except (OSError, client.HTTPException):
                 body = None
             whole = response.isclosed() and body is not None and response.status >= 200

@@ -16,8 +16,8 @@ Fault = Callable[[list[str]], "Response | None"]  # given the queries of a bulk 
 class Matomo:
     """One endpoint; site 1 is known, others are not, and `e_v=1e400` is poison."""
 
-    def __init__(self, server: HTTPServer, fault: Fault | None = None) -> None:
-        self.endpoint = server.url_for("/matomo.php")
+    def __init__(self, server: HTTPServer, fault: Fault | None = None, path: str = "/matomo.php") -> None:
+        self.endpoint = server.url_for(path)
         self.fault = fault
         self.stored: list[str] = []  # their e_n, in order
         self.log: list[str] = []  # what an access log shows
@@ -27,7 +27,7 @@ class Matomo:
         self.gate = threading.Event()  # the first request waits for it
         self.came = threading.Event()
         self.lock = threading.Lock()
-        server.expect_request("/matomo.php").respond_with_handler(self.handle)
+        server.expect_request(path).respond_with_handler(self.handle)
 
     def handle(self, request: Request) -> Response:
         with self.lock:
