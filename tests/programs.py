@@ -12,7 +12,8 @@ from time import monotonic
 
 import givenotice
 
-HOME = Path(givenotice.__file__).parent
+HOME = Path(givenotice.__file__).parent  # where the tested file is: in the tree, or installed
+TREE = Path(__file__).parents[1]
 
 
 @dataclass

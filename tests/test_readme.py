@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 import pytest
 import servers
-from programs import HOME, Ended, commands, execute
+from programs import HOME, TREE, Ended, commands, execute
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser
 
 import givenotice
 
-README = (HOME / "README.md").read_text(encoding="utf-8")
+README = (TREE / "README.md").read_text(encoding="utf-8")
 LANGUAGES = "ini", "pycon", "python", "sh", "text", "toml"
-RECIPES = [path.read_text("utf-8") for path in (HOME / "tests" / "recipes").iterdir() if path.is_file()]
+RECIPES = [path.read_text("utf-8") for path in (TREE / "tests" / "recipes").iterdir() if path.is_file()]
 LOOPBACK = ("https://hc.example", "https://matomo.example.com")  # stand for the server on loopback
 NOT_RUN = {
     "pip install .": "needs the package index",
@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
 def read_blocks() -> list[Block]:
     parsers = [CodeBlockParser(language, lambda _: None) for language in LANGUAGES]
-    document = Document.parse(str(HOME / "README.md"), *parsers)
+    document = Document.parse(str(TREE / "README.md"), *parsers)
     blocks, heading, end = [], "", 0
     for region in (example.region for example in document.examples()):
         heading = re.findall(r"^#+ (.+)$", f"# {heading}\n{README[end : region.start]}", re.M)[-1]
@@ -98,6 +98,7 @@ def in_project(project: Path, origin: servers.Origin, *command: str) -> Ended:
     return execute(
         ["bash", "-c", script, str(project), *command],
         GIVENOTICE_URI=f"{origin.base}/default",
+        GIVENOTICE_EXIT_TIMEOUT="20",  # for machines with more to do than cores
         PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
     )
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import servers
 import trustme
-from programs import HOME, Ended, commands, execute
+from programs import TREE, Ended, commands, execute
 
-RECIPES = HOME / "tests" / "recipes"
-README = HOME / "README.md"
+RECIPES = TREE / "tests" / "recipes"
+README = TREE / "README.md"
 FILES = sorted(path.name for path in RECIPES.iterdir() if path.is_file())
 
 
@@ -54,6 +54,7 @@ class Place:
         environment = {
             "GIVENOTICE_URI": self.uri,
             "PATH": self.path,
+            "GIVENOTICE_EXIT_TIMEOUT": "20",  # for machines with more to do than cores
             "PYTHONWARNINGS": "ignore",
             **settings,
         }
