@@ -128,6 +128,8 @@ def _split(uri: str) -> Parts:
     rest, _, fragment = rest.partition("#")
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
+    if "\\" in authority:  # for a browser the path begins there, for RFC 3986 it is part of a user's name
+        raise ValueError("The URI must not contain a backslash before its path.")
     userinfo, _, host = authority.rpartition("@")
     return (
         scheme,

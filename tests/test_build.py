@@ -338,8 +338,9 @@ def test_a_name_with_a_lone_surrogate_is_refused() -> None:
         ("http://se cret.example/", "The URI has no host, or one that is no valid domain name."),
         (
             "http://good.example\\@secret.example\\/",
-            "The URI has no host, or one that is no valid domain name.",
+            "The URI must not contain a backslash before its path.",
         ),
+        ("http://good.example\\@secret.example/", "The URI must not contain a backslash before its path."),
         ("http://secret..example/", "The URI has no host, or one that is no valid domain name."),
         ("http://" + "s" * 64 + ".example/", "The URI has no host, or one that is no valid domain name."),
         ("http://" + "secret." * 37 + "e/", "The URI has no host, or one that is no valid domain name."),
