@@ -1190,13 +1190,25 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
 # --- Record: the sink of tests ----------------------------------------------------------------------
 
 
+__tracebackhide__ = True  # pytest, show the line that pushed; beside lines of this file it would show a URI
+
+
+class _Secret(str):
+    """A token. pytest shows the repr of what a failed test compares, and a CI keeps that."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"
+
+
 class Notice(str):
     """The URI of one recorded notice."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(_mask(self))  # pytest shows it beside a failure, and a CI keeps that
+        return repr(_mask(self))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -1205,6 +1217,7 @@ class Notice(str):
 
         params: dict[str, Any] = {}
         for name, value in parse_qsl(urlsplit(self).query, keep_blank_values=True):
+            value = _Secret(value) if name == "token_auth" else value
             if name not in params:
                 params[name] = value
             elif isinstance(params[name], list):
@@ -1302,7 +1315,7 @@ def _explain(notices: list[Notice], found: list[Notice], expected: dict[str, Any
 
 
 def _line(name: str, value: Any, mark: str = " ") -> str:
-    text = "(absent)" if value is None else "***" if name == "token_auth" else repr(value)
+    text = "(absent)" if value is None else repr(value)
     return f"  {mark} {_shorten(name, 24)} = {_shorten(text, 37)}"
 
 
@@ -1345,6 +1358,18 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
             yield recorder
             for copy in copies:
                 copy["_restore"](recorder)
+
+        def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
+            """pytest would show the texts themselves."""
+            from difflib import ndiff
+
+            kinds = (_Secret, *(copy["Notice"] for copy in _copies()))
+            texts = isinstance(left, str) and isinstance(right, str)
+            if not texts or not (isinstance(left, kinds) or isinstance(right, kinds)):
+                return None
+            got, expected = (repr(side if isinstance(side, kinds) else Notice(side)) for side in (left, right))
+            diff = ndiff([expected], [got]) if op == "==" else ()
+            return [f"{got} {op} {expected}", *map(str.rstrip, diff)]
 
         def pytest_collection_finish(self) -> None:
             for copy in _copies():

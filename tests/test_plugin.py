@@ -594,6 +594,58 @@ def test_a_failure_shows_neither_token_nor_password(pytester: pytest.Pytester) -
     assert "sekret" not in "\n".join(shown(pytester, "-vv", "--showlocals"))
 
 
+@pytest.mark.parametrize("option", ["--assert=plain", "--assert=rewrite"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "assert notices[0] == 'https://other.example/'",
+        "assert 'https://other.example/' == notices[0]",
+        "assert notices == ['https://other.example/']",
+        "assert not notices[0] < 'z'",
+        "assert notices[0].params == {}",
+        "assert notices[0].params['token_auth'] == 'other'",
+        "assert givenotice.push(notices[0] + chr(10))",
+        "givenotice.push(notices[0], x={})",
+        "givenotice.build_uri(notices[0], x={})",
+    ],
+)
+def test_no_other_failure_shows_them_either(pytester: pytest.Pytester, line: str, option: str) -> None:
+    test = f"""
+    import givenotice
+    from failing import push_secrets
+
+    def test_failed(notices):
+        push_secrets()
+        {line}
+    """
+    pytester.makepyfile(failing=FAILING, test_failed=test)
+    result = pytester.runpytest_subprocess("-p", "givenotice", "-vv", option)
+    result.assert_outcomes(failed=1)
+    assert "sekret" not in result.stdout.str()
+    assert f">       {line}" in result.outlines
+    assert "test_failed.py:6: " in result.stdout.str()
+
+
+def test_two_uris_that_differ_are_shown_one_above_the_other(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import givenotice
+
+        def test_failed(notices):
+            givenotice.push("https://hc.example/ping?token_auth=sekret&a=1")
+            assert notices[0] == "https://hc.example/ping?token_auth=sekret&a=2"
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "givenotice")
+    result.stdout.fnmatch_lines(
+        [
+            "E *'https://hc.example/ping?token_auth=***&a=1' == 'https://hc.example/ping?token_auth=***&a=2'",
+            "E *- 'https://hc.example/ping?token_auth=[*][*][*]&a=2'",
+            "E *+ 'https://hc.example/ping?token_auth=[*][*][*]&a=1'",
+        ]
+    )
+
+
 def test_a_failure_message_fits_in_80_columns(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ import os
 import select
 import socket
 import ssl
-import struct
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from servers import (
     answering,
     dripping,
     listening,
+    reset,
     refusing,
     silent,
     unaccepting,
@@ -671,11 +671,6 @@ def test_a_redirect_may_lead_to_https(authority: Authority) -> None:
 
 
 # --- Connections kept alive --------------------------------------------------------------------
-
-
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def close_with_the_answer(connection: socket.socket) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +24,9 @@ class Row(NamedTuple):
     what: str  # in words for the reader of the table; no |
     times: int
     notices: int
-    lost: int
+    lost: int | None  # None where the server was sick
     twice: int
+    bad_ends: int = 0  # processes that crashed, hung, said something, or ended late or with another status
 
 
 def record(row: Row) -> None:
@@ -38,14 +40,23 @@ def recorded() -> list[Row]:
     """The rows of the last run, in the order of the table."""
     lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
     rows = [Row(*json.loads(line)) for line in lines]
-    return sorted({(row.where, row.what): row for row in rows}.values())
+    return sorted({(row.where, row.what): row for row in rows}.values(), key=order)
+
+
+def order(row: Row) -> list[tuple[int, str]]:
+    """Python 3.9 comes before Python 3.10."""
+    return [(int(word or 0), text) for text, word in re.findall(r"(\D+)(\d*)", f"{row.where}|{row.what}")]
 
 
 def table(rows: list[Row]) -> str:
-    head = ["where", "what was run", "times", "notices", "lost", "twice"]
-    lines = [head, ["---", "---", "---:", "---:", "---:", "---:"]]
-    lines += [[*row[:2], *(f"{number:,}".replace(",", " ") for number in row[2:])] for row in rows]
+    head = ["where", "what was run", "times", "notices", "lost", "twice", "bad ends"]
+    lines = [head, ["---", "---", *["---:"] * 5]]
+    lines += [[*row[:2], *map(shown, row[2:])] for row in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def shown(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}".replace(",", " ")
 
 
 def names(text: str) -> list[tuple[str, str]]:

@@ -27,6 +27,13 @@ COMPLAINT = re.compile(
     r"givenotice|Traceback|Error|Exception|CRITICAL|Fatal|(?<!Security)Warning|SIGKILL|SIGSEGV|TIMEOUT"
 )
 
+SECRET = "hushhush"  # no process may write it anywhere
+
+
+def with_secrets(base: str) -> str:
+    """*base* with a password and a token in it."""
+    return base.replace("://", f"://user:{SECRET}@") + f"/?token_auth={SECRET}"
+
 
 class Platform:
     """A receiver, the ledger of what the applications pushed to it, and their processes."""
@@ -37,7 +44,7 @@ class Platform:
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self.log = folder / "log"
-        self.settings = {"GIVENOTICE_URI": origin.base, "LEDGER": str(self.ledger), "HOME": str(folder)}
+        self.settings = {"GIVENOTICE_URI": with_secrets(origin.base), "LEDGER": str(self.ledger), "HOME": str(folder)}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -90,6 +97,7 @@ class Platform:
         assert arrived == pushed
         assert not twice
         assert not COMPLAINT.findall(log), log
+        assert SECRET not in log
 
 
 def kill_group(group: int) -> None:
