@@ -1367,7 +1367,9 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
             texts = isinstance(left, str) and isinstance(right, str)
             if not texts or not (isinstance(left, kinds) or isinstance(right, kinds)):
                 return None
-            got, expected = (repr(side if isinstance(side, kinds) else Notice(side)) for side in (left, right))
+            got, expected = (
+                repr(side if isinstance(side, kinds) else Notice(side)) for side in (left, right)
+            )
             diff = ndiff([expected], [got]) if op == "==" else ()
             return [f"{got} {op} {expected}", *map(str.rstrip, diff)]
 

@@ -44,7 +44,11 @@ class Platform:
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self.log = folder / "log"
-        self.settings = {"GIVENOTICE_URI": with_secrets(origin.base), "LEDGER": str(self.ledger), "HOME": str(folder)}
+        self.settings = {
+            "GIVENOTICE_URI": with_secrets(origin.base),
+            "LEDGER": str(self.ledger),
+            "HOME": str(folder),
+        }
 
     @property
     def environment(self) -> dict[str, str]:

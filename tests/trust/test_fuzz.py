@@ -41,11 +41,15 @@ chars = st.characters()  # surrogates and control characters, too
 texts = st.one_of(
     st.text(chars, max_size=20),
     st.text(st.sampled_from(" \r\n\t\0%/?#&=:@[]\\.;+xn--é\udc80"), max_size=12),
-    st.sampled_from([SECRET, "token_auth", "idsite", "rec", "1", "%0d%0aX-Injected: 1", "\r\nX-Injected: 1\r\n"]),
+    st.sampled_from(
+        [SECRET, "token_auth", "idsite", "rec", "1", "%0d%0aX-Injected: 1", "\r\nX-Injected: 1\r\n"]
+    ),
 )
 bases = st.one_of(
     texts,
-    st.builds("{}://{}{}".format, st.sampled_from(["http", "https", "HTTP", "file", "ftp", "data"]), texts, texts),
+    st.builds(
+        "{}://{}{}".format, st.sampled_from(["http", "https", "HTTP", "file", "ftp", "data"]), texts, texts
+    ),
     st.builds("http://{}:{}@{}:{}/{}?{}#{}".format, texts, texts, texts, texts, texts, texts, texts),
     st.just(with_secrets("http://127.0.0.1:9")),
 )
@@ -60,8 +64,23 @@ simple = st.one_of(
     st.booleans(),
     st.none(),
 )
-values = simple | st.lists(simple, max_size=3) | st.dictionaries(texts, simple, max_size=2) | st.builds(object)
-matomo_names = ["e_c", "e_a", "e_v", "cdt", "cdo", "cip", "lat", "_id", "cid", "ca", "token_auth", "action_name"]
+values = (
+    simple | st.lists(simple, max_size=3) | st.dictionaries(texts, simple, max_size=2) | st.builds(object)
+)
+matomo_names = [
+    "e_c",
+    "e_a",
+    "e_v",
+    "cdt",
+    "cdo",
+    "cip",
+    "lat",
+    "_id",
+    "cid",
+    "ca",
+    "token_auth",
+    "action_name",
+]
 params = st.dictionaries(texts | st.sampled_from(matomo_names), values, max_size=4)
 RFC3986 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%")
 
@@ -202,7 +221,9 @@ def test_matomo_uri_gives_a_uri_or_a_sentence(
     built(lambda: givenotice.matomo_uri(endpoint, idsite, url, **given_params))
 
 
-anything = st.one_of(values, bases, st.builds("http://127.0.0.1:{port}{}".format, texts, port=st.just("PORT")))
+anything = st.one_of(
+    values, bases, st.builds("http://127.0.0.1:{port}{}".format, texts, port=st.just("PORT"))
+)
 
 
 @fuzzed
@@ -265,9 +286,25 @@ def test_a_malformed_setting_is_ignored(environment: dict[str, str]) -> None:
 
 
 def arguments() -> st.SearchStrategy[list[str]]:
-    options = ["-n", "-v", "-f", "-t", "--timeout", "--dry-run", "--fail", "--version", "-h", "--", "-x", "--tok"]
+    options = [
+        "-n",
+        "-v",
+        "-f",
+        "-t",
+        "--timeout",
+        "--dry-run",
+        "--fail",
+        "--version",
+        "-h",
+        "--",
+        "-x",
+        "--tok",
+    ]
     words = st.one_of(
-        texts, bases, st.builds("{}={}".format, texts, texts), st.sampled_from([*options, f"--token={SECRET}"])
+        texts,
+        bases,
+        st.builds("{}={}".format, texts, texts),
+        st.sampled_from([*options, f"--token={SECRET}"]),
     )
     return st.lists(words.filter(lambda word: word not in ("--listen", "--demo")), max_size=5)
 
@@ -336,14 +373,41 @@ locations = st.sampled_from(LOCATIONS) | line_texts
 statuses = st.sampled_from([200, 204, 300, 301, 302, 303, 304, 305, 307, 308, 400, 401, 407, 500, 503])
 pieces = st.sampled_from(
     [
-        *(b"HTTP/1.1 ", b"HTTP/1.0 200 OK\r\n", b"HTTP/0.9", b"200", b"99999", b"-1", b"100 Continue\r\n\r\n"),
-        *(b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"Connection: keep-alive\r\n", b"\r\n", b"\n"),
-        *(b"ffffffffffff\r\n", b"0\r\n\r\n", b"Location: file:///etc/passwd\r\n", b"Content-Encoding: gzip\r\n"),
-        *(b"Set-Cookie: a=b\r\n", b"WWW-Authenticate: Basic\r\n", b" folded\r\n", b"X" * 70_000, b"X: 1\r\n" * 120),
+        *(
+            b"HTTP/1.1 ",
+            b"HTTP/1.0 200 OK\r\n",
+            b"HTTP/0.9",
+            b"200",
+            b"99999",
+            b"-1",
+            b"100 Continue\r\n\r\n",
+        ),
+        *(
+            b"Content-Length: ",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Connection: keep-alive\r\n",
+            b"\r\n",
+            b"\n",
+        ),
+        *(
+            b"ffffffffffff\r\n",
+            b"0\r\n\r\n",
+            b"Location: file:///etc/passwd\r\n",
+            b"Content-Encoding: gzip\r\n",
+        ),
+        *(
+            b"Set-Cookie: a=b\r\n",
+            b"WWW-Authenticate: Basic\r\n",
+            b" folded\r\n",
+            b"X" * 70_000,
+            b"X: 1\r\n" * 120,
+        ),
     ]
 )
 raw = st.lists(pieces | st.binary(max_size=20), max_size=12).map(b"".join)
-numbers = st.one_of(st.integers(), st.floats(), st.none(), st.text(max_size=3), st.booleans(), st.lists(st.none()))
+numbers = st.one_of(
+    st.integers(), st.floats(), st.none(), st.text(max_size=3), st.booleans(), st.lists(st.none())
+)
 told = st.one_of(
     st.fixed_dictionaries({"status": st.text(max_size=8), "tracked": numbers, "invalid": numbers}).map(
         lambda told: json.dumps(told).encode()
@@ -433,7 +497,9 @@ def test_matomo_may_tell_anything(status: int, data: bytes) -> None:
 def test_what_the_coverage_leads_to_is_no_different(target: str, tmp_path: Path) -> None:
     guided = Path(__file__).with_name("guided.py")
     command = [sys.executable, str(guided), target, f"-max_total_time={SECONDS}", "-rss_limit_mb=4096"]
-    path = os.pathsep.join([str(Path(givenotice.__file__).parent), str(guided.parent), str(guided.parents[1])])
+    path = os.pathsep.join(
+        [str(Path(givenotice.__file__).parent), str(guided.parent), str(guided.parents[1])]
+    )
     environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
