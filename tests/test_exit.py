@@ -107,6 +107,26 @@ def test_a_sick_server_costs_no_more_than_the_budget(
     assert ended.seconds < baseline + float(budget) + 0.15 + NOISE
 
 
+def test_an_import_that_does_not_end_costs_no_more_than_the_budget(baseline: float) -> None:
+    ended = run(
+        """
+        import givenotice, sys, threading, time
+        class Stuck:
+            def find_spec(self, name, *_):
+                if name == "http.client":
+                    stuck.set()
+                    time.sleep(30)
+        stuck = threading.Event()
+        sys.meta_path.insert(0, Stuck())
+        givenotice.push("http://127.0.0.1:9")
+        stuck.wait(20)
+        """,
+        GIVENOTICE_EXIT_TIMEOUT="0.5",
+    )
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    assert ended.seconds < baseline + 0.5 + 0.15 + NOISE
+
+
 def test_a_thousand_notices_to_a_slow_server_all_arrive_within_the_budget() -> None:
     with gated() as (slow, gate):
         gate.set()

@@ -71,8 +71,13 @@ class Changing:
     def states(self) -> Iterator[tuple[Callable[[], None], float]]:
         """What it does next, and for how many seconds."""
         return cycle(
-            [(self.be_well, 5.0), (self.be_slow, 3.0), (self.be_well, 2.0), (self.be_silent, 3.0)]
-            + [(self.be_dead, 2.0)]
+            [
+                (self.be_well, 5.0),
+                (self.be_slow, 3.0),
+                (self.be_well, 2.0),
+                (self.be_silent, 3.0),
+                (self.be_dead, 2.0),
+            ]
         )
 
 

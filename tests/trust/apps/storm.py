@@ -15,7 +15,7 @@ import time
 # The last of all callbacks: a signal that came later would end the process by itself.
 atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
 
-import givenotice
+import givenotice  # noqa: E402
 
 name, seconds, *uris = sys.argv[1:]
 
