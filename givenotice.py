@@ -84,6 +84,7 @@ PATIENCE = (
     0.002  # seconds that a worker waits for a server before it brings in another for what else there is
 )
 QUIET = 0.002  # seconds that a connection rests before it serves again, if no keep-alive was promised
+KEPT = 4  # connections that a worker keeps alive, each to another origin
 GRACE = 0.25  # seconds of the exit that are kept for workers to leave after their requests were cut
 REDIRECTS = 5  # redirects that one notice may follow
 BODY = 65_536  # bytes of an answer that are read, at most, to keep the connection alive
@@ -160,11 +161,9 @@ def _host(text: str) -> str:
             host = (name if name.isascii() else name.encode("idna").decode("ascii")).lower()
         except UnicodeError:
             raise ValueError("The URI has a host that is no valid domain name.") from None
-        labels = host[:-1].split(".") if host.endswith(".") else host.split(".")
-        if len(host) > 253 or not all(
-            0 < len(label) < 64 and not label.strip("abcdefghijklmnopqrstuvwxyz0123456789-_")
-            for label in labels
-        ):
+        labels = host.removesuffix(".").split(".")
+        wrong = host.strip("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+        if wrong or len(host) > 253 or "" in labels or max(map(len, labels)) > 63:
             raise ValueError("The URI has no host, or one that is no valid domain name.")
     if not port:
         return host
@@ -175,7 +174,10 @@ def _host(text: str) -> str:
 
 def _encode(text: str, keep: bytes) -> str:
     """Percent-encode all but *keep*; what is encoded already stays as it is."""
-    head, *rest = _utf8(text, "The URI").split(b"%")
+    data = _utf8(text, "The URI")
+    if not data.translate(None, keep):  # nothing to encode
+        return text
+    head, *rest = data.split(b"%")
     out = _quote(head, keep)
     for piece in rest:
         encoded = len(piece) > 1 and _HEX.issuperset(piece[:2].decode("latin-1"))
@@ -184,7 +186,7 @@ def _encode(text: str, keep: bytes) -> str:
 
 
 def _quote(data: bytes, keep: bytes) -> str:
-    if not data.translate(None, keep):  # nothing else in it
+    if not data.translate(None, keep):
         return data.decode()
     return "".join([chr(byte) if byte in keep else _ENCODED[byte] for byte in data])
 
@@ -520,8 +522,9 @@ def _start(state: _State) -> None:
 def _discharge(worker: _Worker) -> None:
     state = worker.state
     state.crew.discard(worker)
+    if not _working(state):
+        _admit(state, False)  # the next push calls somebody
     if not state.crew:
-        _admit(state, False)
         _release(state.none)
 
 
@@ -590,6 +593,7 @@ class _Worker:
         self.deadline = 0.0  # of the request under way
         self.links: dict[Any, Any] = {}
         self.socket: Any = None  # of the request under way: the exit shuts it down
+        self.waits = False  # for a server, beyond PATIENCE; or it is about to leave
 
     def left(self) -> float:
         """Seconds that are left for the request."""
@@ -619,6 +623,8 @@ def _work(worker: _Worker) -> None:
             key, batch = _take(state, key)
             if batch:
                 _deliver(worker, key, batch)
+                if not isinstance(key, str) and _is_surplus(worker):
+                    break
             elif worker.leave < float("inf") or not _rest(state):
                 break
     finally:
@@ -638,7 +644,8 @@ def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
                 state.held += 1
                 key = _endpoint(uri) or object()
                 lane = state.lanes[key] = deque([uri])
-                _sort(state)
+                if isinstance(key, str):  # what waits for the same endpoint goes along
+                    _sort(state)
             batch = _cut(state, lane, 1 if key in state.bulkless else BULK)
             if batch:
                 break
@@ -730,9 +737,10 @@ def _leave(worker: _Worker, key: Any) -> None:
     with state.lock:
         _put_back(state, state.lanes.pop(key, deque()))
         _discharge(worker)
+        working = _working(state)
     if state.stop:
         _release(state.wake)  # the next one leaves, too
-    elif state.queue and monotonic() < worker.leave:  # pushed in the last moment
+    elif state.queue and not working and monotonic() < worker.leave:  # pushed in the last moment
         _rouse(state)
 
 
@@ -763,12 +771,36 @@ def _deliver(worker: _Worker, endpoint: Any, batch: list[Parts]) -> None:
         state.bulkless.add(endpoint)  # it was not the content that was refused
 
 
-def _relieve(state: _State) -> None:
-    """Bring in another worker if there is work that need not wait for the request under way."""
+def _relieve(worker: _Worker, blind: bool = False) -> None:
+    """Bring in another worker if there is work that need not wait for the request under way.
+
+    *blind*: this worker cannot look after it for a while; somebody must.
+    """
+    state = worker.state
     with state.lock:
+        worker.waits = True
         more = _sort(state)
+        if blind and _working(state):
+            more = False
+        elif blind:
+            _admit(state, False)  # the next push calls somebody
     if more:
         _rouse(state)
+
+
+def _is_surplus(worker: _Worker) -> bool:
+    """Whether to leave the work to another: beside a quick server, two only take turns at Python's lock."""
+    state = worker.state
+    if not worker.waits and len(state.crew) > 1:
+        with state.lock:
+            worker.waits = _working(state) > 1
+        return worker.waits
+    return False
+
+
+def _working(state: _State) -> int:
+    """The number of workers that wait neither for a server nor for a push."""
+    return sum(not worker.waits for worker in list(state.crew)) - state.idle
 
 
 def _send(worker: _Worker, parts: Parts, form: bool) -> bool:
@@ -882,54 +914,71 @@ def _log(state: _State, level: str, message: str, *args: object) -> None:
 # --- Send: one request, with a limit to its whole time ------------------------------------------
 
 _loading = allocate_lock()  # held while a worker imports, or starts TLS: forks and the exit wait for it
-_opener: Any = None
+_exchange: Any = None
 
 
 def _network() -> Any:
-    """The opener; it is made by the first worker, since its imports take 40 ms."""
-    global _opener
-    if _opener is None:
+    """What makes a request; it is made by the first worker, since its imports take 40 ms."""
+    global _exchange
+    if _exchange is None:
         with _loading:
-            _opener = _opener or _make_opener()
-    return _opener
+            _exchange = _exchange or _make_exchange()
+    return _exchange
 
 
 def _fetch(
     worker: _Worker, parts: Parts, data: bytes | None = None, mime: str = "", follow: bool = True
 ) -> tuple[int, bytes | None]:
     """Status and body of the answer; the body is None if the connection broke in it."""
-    network = _network()  # before the imports: they are made in there, under a lock that forks wait for
-    from urllib.parse import unquote_to_bytes, urljoin, urlsplit
-    from urllib.request import Request
-
+    exchange = _network()
     worker.deadline = min(monotonic() + TIMEOUT, worker.leave)
-    headers = {"Content-Type": mime} if mime else {}
+    headers = {"User-Agent": f"givenotice/{__version__}"}
+    if mime:
+        headers["Content-Type"] = mime
     status, body = 0, None
     for _hop in range(REDIRECTS + 1):
         scheme, userinfo, host, path, query, _fragment = parts
         if userinfo:
-            user = unquote_to_bytes(userinfo if ":" in userinfo else userinfo + ":")
-            headers["Authorization"] = "Basic " + b2a_base64(user, newline=False).decode()
-        uri = f"{scheme}://{host}{path}"
-        request: Any = Request(f"{uri}?{query}" if query else uri, data, headers)
-        request.worker = worker
-        status, location, body = network.open(request)
+            headers["Authorization"] = _basic(userinfo)
+        selector = f"{path}?{query}" if query else path
+        status, location, body = exchange(worker, (scheme, host), selector, data, headers)
         if status not in (301, 302, 303, 307, 308) or not location or not follow:
             break
-        try:  # headers are bytes that http.client reads as Latin-1
-            parts = _split(urljoin(uri, location.encode("latin-1").decode("utf-8", "replace")))
+        try:
+            parts = _redirected(parts, location)
         except ValueError:
             break
-        here, there = (urlsplit(f"//{netloc}").hostname for netloc in (host, parts[2]))
-        if data and (here != there or scheme > parts[0]):  # a token is not for others, nor for all to read
+        # A token is not for others, nor for all to read.
+        if data is not None and (_name(host) != _name(parts[2]) or scheme > parts[0]):
             break
         if (scheme, host) != (parts[0], parts[2]):
             headers.pop("Authorization", None)
     return status, body
 
 
-def _make_opener() -> Any:
-    """An opener for http and https, with the proxies of the environment, that keeps connections alive."""
+def _basic(userinfo: str) -> str:
+    """The header for user:password@ in a URI."""
+    from urllib.parse import unquote_to_bytes
+
+    user = unquote_to_bytes(userinfo if ":" in userinfo else userinfo + ":")
+    return "Basic " + b2a_base64(user, newline=False).decode()
+
+
+def _redirected(parts: Parts, location: str) -> Parts:
+    from urllib.parse import urljoin
+
+    # Headers are bytes that http.client reads as Latin-1.
+    place = location.encode("latin-1").decode("utf-8", "replace")
+    return _split(urljoin(f"{parts[0]}://{parts[2]}{parts[3]}", place))
+
+
+def _name(host: str) -> str:
+    """The host without its port."""
+    return host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _make_exchange() -> Any:
+    """Requests by http and https, through the proxies of the environment, on connections kept alive."""
     import socket
     from http import client
     from urllib import parse, request  # noqa: F401
@@ -950,7 +999,7 @@ def _make_opener() -> Any:
                 try:
                     return operation(*args, **options)
                 except socket.timeout:
-                    _relieve(here.worker.state)
+                    _relieve(here.worker)
                     patience = min(patience * 2, 0.05)
 
         def recv_into(self, *args: Any, **options: Any) -> Any:
@@ -971,8 +1020,10 @@ def _make_opener() -> Any:
         """As socket.create_connection, but the addresses of a host share the time of the request."""
         worker = here.worker
         end = worker.deadline
+        _relieve(worker, blind=True)  # a lookup cannot be interrupted
         # As bytes: for a str, getaddrinfo would first import encodings.idna, which takes 5 ms.
         found = socket.getaddrinfo(address[0].encode("ascii"), address[1], 0, socket.SOCK_STREAM)
+        worker.waits = False
         for number, (family, kind, protocol, _name, peer) in enumerate(found):
             sock = worker.socket = Socket(family, kind, protocol)
             worker.deadline = monotonic() + (end - monotonic()) / (len(found) - number)
@@ -997,7 +1048,7 @@ def _make_opener() -> Any:
         """Whether the server closed an idle connection; some do it right behind an answer, without a word."""
         rest = max(0.0, link.since + link.quiet - monotonic())
         if rest:
-            _relieve(here.worker.state)
+            _relieve(here.worker)
         link.quiet = 0.0  # it has proved itself, if it stays open
         link.sock.settimeout(rest)
         try:
@@ -1008,11 +1059,13 @@ def _make_opener() -> Any:
             pass
         return True
 
-    class Handler(request.HTTPHandler):
+    class Connector(request.BaseHandler):
+        """Gives a connection for a request: to its host, or to the proxy that the environment has for it."""
+
         context: Any = None
 
         def http_open(self, req: Any) -> Any:
-            return self.do_open(client.HTTPConnection, req)
+            return self.connect(client.HTTPConnection, req)
 
         def https_open(self, req: Any) -> Any:
             with _loading:
@@ -1025,65 +1078,74 @@ def _make_opener() -> Any:
 
                     self.context = ssl.create_default_context()
                     self.context.sslsocket_class = TLSSocket
-            return self.do_open(client.HTTPSConnection, req, context=self.context)
+            return self.connect(client.HTTPSConnection, req, context=self.context)
 
-        https_request = request.HTTPHandler.http_request
+        def connect(self, http_class: Any, req: Any, **options: Any) -> Any:
+            link = http_class(req.host, **options)
+            link._create_connection = dial
+            link.quiet = QUIET
+            auth = req.get_header("Proxy-authorization")
+            link.proxy_headers = {"Proxy-Authorization": auth} if auth else {}
+            if req._tunnel_host:
+                link.set_tunnel(req._tunnel_host, headers=link.proxy_headers)
+                link.proxy_headers = {}
+            link.prefix = req.selector.rstrip("/")  # a proxy is asked for the whole URI
+            return link
 
-        def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
-            worker = here.worker = req.worker
-            headers = {**req.unredirected_hdrs, **req.headers}
-            auth = headers.pop("Proxy-authorization", None) if req._tunnel_host else None
-            key = http_class, req.host, req._tunnel_host
-            link = worker.links.pop(key, None)
-            if link is not None and gone(link):
-                link.close()
-                if monotonic() < link.since + IDLE / 2:
-                    fickle.add(key)
-                link = None
-            if link is None:
-                link = http_class(req.host, **options)
-                link._create_connection = dial
-                link.quiet = QUIET
-                if req._tunnel_host:
-                    link.set_tunnel(req._tunnel_host, headers={"Proxy-Authorization": auth} if auth else {})
-            # Whatever happens now, the request is not made again: nobody knows what the server has read.
-            try:
-                if not link.sock:
-                    link.connect()
-                worker.socket = link.sock
-                link.sock.settimeout(worker.left())
-                link.request(req.get_method(), req.selector, req.data, headers)
-                response = link.getresponse()
-                while 101 < response.status < 200:  # a hint; the answer comes after it
-                    response.headers = response.msg = None
-                    response.begin()
-            except BaseException:
-                link.close()
-                raise
-            try:
-                body = response.read(BODY)
-                if response.length and len(body) < BODY:  # http.client says nothing of it
-                    body = None
-            except (OSError, client.HTTPException):
+    def exchange(
+        worker: _Worker, origin: tuple[str, str], selector: str, data: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, str | None, bytes | None]:
+        """One request on a connection that is kept, or a new one: status, Location, body."""
+        here.worker = worker
+        worker.waits = False
+        link = worker.links.pop(origin, None)
+        if link is not None and gone(link):
+            link.close()
+            if monotonic() < link.since + IDLE / 2 and len(fickle) < 1000:
+                fickle.add(origin)
+            link = None
+        if link is None:
+            link = opener.open("://".join(origin) + "/")
+        # Whatever happens now, the request is not made again: nobody knows what the server has read.
+        try:
+            if not link.sock:
+                link.connect()
+            worker.socket = link.sock
+            link.sock.settimeout(worker.left())
+            method = "GET" if data is None else "POST"
+            link.request(method, link.prefix + selector, data, {**headers, **link.proxy_headers})
+            response = link.getresponse()
+            while 101 < response.status < 200:  # a hint; the answer comes after it
+                response.headers = response.msg = None
+                response.begin()
+        except BaseException:
+            link.close()
+            raise
+        try:
+            body = response.read(BODY)
+            if response.length and len(body) < BODY:  # http.client says nothing of it
                 body = None
-            whole = response.isclosed() and body is not None and response.status >= 200
-            if whole and link.sock and key not in fickle:
-                if link.quiet and "keep-alive" in response.getheader("Connection", "").lower():
-                    link.quiet = 0.0
-                link.since = monotonic()
-                worker.links[key] = link
-            else:
-                response.close()
-                link.close()
-            worker.socket = None
-            location = response.getheader("Location") if 300 <= response.status < 400 else None
-            return response.status, location, body
+        except (OSError, client.HTTPException):
+            body = None
+        whole = response.isclosed() and body is not None and response.status >= 200
+        if whole and link.sock and origin not in fickle:
+            if link.quiet and "keep-alive" in response.getheader("Connection", "").lower():
+                link.quiet = 0.0
+            link.since = monotonic()
+            worker.links[origin] = link
+            if len(worker.links) > KEPT:
+                worker.links.pop(next(iter(worker.links))).close()  # the one that was not used for longest
+        else:
+            response.close()
+            link.close()
+        worker.socket = None
+        location = response.getheader("Location") if 300 <= response.status < 400 else None
+        return response.status, location, body
 
-    opener = request.OpenerDirector()
+    opener: Any = request.OpenerDirector()
     opener.add_handler(request.ProxyHandler(request.getproxies_environment()))
-    opener.add_handler(Handler())
-    opener.addheaders = [("User-Agent", f"givenotice/{__version__}")]
-    return opener
+    opener.add_handler(Connector())
+    return exchange
 
 
 # --- Exit and fork --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -468,6 +468,37 @@ def test_a_name_that_does_not_resolve_is_failed(scheme: str) -> None:
     assert outcome(f"{scheme}://nonexistent.invalid/") == FAILED
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside another"])
+def test_a_lookup_that_hangs_delays_no_other_server(alone: bool) -> None:
+    program = """
+        import givenotice, socket, sys, threading
+        good, alone = sys.argv[1:]
+        asked, gate, lookup = threading.Event(), threading.Event(), socket.getaddrinfo
+
+        def getaddrinfo(host, *options):
+            if host == b"slow.example":
+                asked.set()
+                gate.wait(30)
+            return lookup("127.0.0.1", *options)
+
+        socket.getaddrinfo = getaddrinfo
+        givenotice.push("http://slow.example:9/")
+        if alone == "True":
+            asked.wait(30)
+        for number in range(20):
+            givenotice.push(f"{good}/{number}")
+        asked.wait(30)
+        while givenotice.stats().sent < 20:
+            threading.Event().wait(0.001)
+        print(givenotice.stats().pending)
+        gate.set()
+    """
+    with answering() as origin:
+        ended = run(program, origin.base, str(alone))
+    assert (ended.status, ended.out, ended.err) == (0, "1\n", "")
+    assert sorted(origin.targets) == sorted(f"/{number}" for number in range(20))
+
+
 def test_ipv6() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -723,6 +754,17 @@ def closing_when_idle(connection: socket.socket, _heard: Heard) -> bool:
     """The server closes when there was nothing to read for 2 milliseconds."""
     connection.sendall(NO_CONTENT)
     return not select.select([connection], [], [], 0.002)[0]
+
+
+def test_a_worker_keeps_few_connections_however_many_servers_there_are() -> None:
+    with ExitStack() as stack:
+        origins = [stack.enter_context(answering()) for _ in range(20)]
+        for origin in origins:
+            assert outcome(origin.base) == SENT
+        for origin in origins[:10]:
+            assert until(lambda origin=origin: origin.closed == 1)
+        assert outcome(origins[-1].base) == SENT  # the newest are kept
+        assert origins[-1].connections == 1
 
 
 @pytest.mark.parametrize("abrupt", [False, True], ids=["closed", "reset"])
