@@ -1092,6 +1092,10 @@ def _make_exchange() -> Any:
             link.prefix = req.selector.rstrip("/")  # a proxy is asked for the whole URI
             return link
 
+    opener: Any = request.OpenerDirector()
+    opener.add_handler(request.ProxyHandler(request.getproxies_environment()))
+    opener.add_handler(Connector())
+
     def exchange(
         worker: _Worker, origin: tuple[str, str], selector: str, data: bytes | None, headers: dict[str, str]
     ) -> tuple[int, str | None, bytes | None]:
@@ -1142,9 +1146,6 @@ def _make_exchange() -> Any:
         location = response.getheader("Location") if 300 <= response.status < 400 else None
         return response.status, location, body
 
-    opener: Any = request.OpenerDirector()
-    opener.add_handler(request.ProxyHandler(request.getproxies_environment()))
-    opener.add_handler(Connector())
     return exchange
 
 

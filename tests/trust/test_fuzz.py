@@ -274,9 +274,8 @@ environments = st.dictionaries(
 def test_a_malformed_setting_is_ignored(environment: dict[str, str]) -> None:
     watch.begin()
     with mock.patch.dict(os.environ, environment):
-        spec = importlib.util.spec_from_file_location("another", givenotice.__file__)
-        assert spec and spec.loader
-        another = importlib.util.module_from_spec(spec)
+        spec: Any = importlib.util.spec_from_file_location("another", givenotice.__file__)
+        another: Any = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(another)
         assert 0 <= another.TIMEOUT < 1e10 and 0 <= another.EXIT_TIMEOUT < 1e10
         assert type(another.BACKLOG) is int and another.BACKLOG >= 0
