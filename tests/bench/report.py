@@ -327,7 +327,11 @@ def sustained_all(figures: Figures) -> str:
 def imports(figures: Figures) -> str:
     lines = []
     for system in figures.cells.get(IMPORT, {}):
-        if system != "bare" and figures.all(IMPORT, system, "seconds"):
+        if (
+            system != "bare"
+            and figures.all(IMPORT, system, "seconds")
+            and figures.all(INVENTORY, system, "modules")
+        ):
             took = spread(figures.over(IMPORT, system, "seconds", 1e3), "{:.1f} ms")
             modules = median(figures.over(INVENTORY, system, "modules", 1))
             size = median(figures.over(INVENTORY, system, "pages", PAGE / 1e6))
