@@ -625,6 +625,7 @@ def _work(worker: _Worker) -> None:
                 _deliver(worker, key, batch)
                 if not isinstance(key, str) and _is_surplus(worker):
                     break
+                worker.waits = False
             elif worker.leave < float("inf") or not _rest(state):
                 break
     finally:
@@ -1101,7 +1102,6 @@ def _make_exchange() -> Any:
     ) -> tuple[int, str | None, bytes | None]:
         """One request on a connection that is kept, or a new one: status, Location, body."""
         here.worker = worker
-        worker.waits = False
         link = worker.links.pop(origin, None)
         if link is not None and gone(link):
             link.close()
