@@ -746,6 +746,8 @@ def _leave(worker: _Worker, key: Any) -> None:
 
 
 def _put_back(state: _State, lane: deque[Any]) -> None:
+    while lane and isinstance(lane[0], _Marker):  # put back, it would go into every lane once more
+        lane.popleft().leave_place()
     while lane:
         item = lane.pop()
         state.queue.appendleft(item)
