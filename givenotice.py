@@ -736,7 +736,10 @@ def _leave(worker: _Worker, key: Any) -> None:
     for link in worker.links.values():
         link.close()
     with state.lock:
-        _put_back(state, state.lanes.pop(key, deque()))
+        lane = state.lanes.pop(key, deque())
+        while lane and isinstance(lane[0], _Marker):  # put back, it would go into every lane once more
+            lane.popleft().leave_place()
+        _put_back(state, lane)
         _discharge(worker)
         working = _working(state)
     if state.stop:
@@ -746,8 +749,6 @@ def _leave(worker: _Worker, key: Any) -> None:
 
 
 def _put_back(state: _State, lane: deque[Any]) -> None:
-    while lane and isinstance(lane[0], _Marker):  # put back, it would go into every lane once more
-        lane.popleft().leave_place()
     while lane:
         item = lane.pop()
         state.queue.appendleft(item)
