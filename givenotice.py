@@ -557,7 +557,7 @@ def flush(timeout: float | None = None) -> bool:
         state.queue.append(marker)
         more = _sort(state)
     starting = state.room and not state.held  # a worker is on its way to the queue
-    if more and not starting and not _rouse(state):
+    if more and not starting and not _rouse(state) and not state.crew:
         _work(_Worker(state, deadline))  # here, then
     return marker.done.acquire(True, max(0.0, deadline - monotonic()))
 
@@ -1164,8 +1164,8 @@ def _at_exit() -> None:
     state = _own_state()
     deadline = monotonic() + EXIT_TIMEOUT
     try:
-        if EXIT_TIMEOUT:
-            flush(EXIT_TIMEOUT - min(GRACE, EXIT_TIMEOUT / 2))
+        if EXIT_TIMEOUT and flush(EXIT_TIMEOUT - min(GRACE, EXIT_TIMEOUT / 2)):
+            flush(deadline - min(GRACE, EXIT_TIMEOUT / 2) - monotonic())  # what was pushed meanwhile
     except BaseException:  # Ctrl-C: leave now
         deadline = 0.0
     try:
