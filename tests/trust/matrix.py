@@ -43,9 +43,9 @@ def recorded() -> list[Row]:
     return sorted({(row.where, row.what): row for row in rows}.values(), key=order)
 
 
-def order(row: Row) -> list[tuple[int, str]]:
+def order(row: Row) -> list[tuple[str, int]]:
     """Python 3.9 comes before Python 3.10."""
-    return [(int(word or 0), text) for text, word in re.findall(r"(\D+)(\d*)", f"{row.where}|{row.what}")]
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", f"{row.where}|{row.what}")]
 
 
 def table(rows: list[Row]) -> str:

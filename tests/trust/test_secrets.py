@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -118,27 +119,42 @@ def run(arguments: list[str], uri: str) -> Ended:
     return execute([sys.executable, "-X", "dev", *arguments], **settings)
 
 
-def check(what: str, ends: list[Ended]) -> None:
-    """Each has said something, and nothing of the secret; the server's own words count, too."""
-    found = sum(SECRET in ended.out + ended.err for ended in ends)
-    record(Row("secrets", what, len(ends), len(ends), None, 0, found))
-    for ended in ends:
-        assert ended.out or ended.err
-        assert SECRET not in ended.out + ended.err
+class Written:
+    """What was looked through: a row of the table for each kind of runs."""
+
+    def __init__(self) -> None:
+        self.runs: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
+
+    def check(self, what: str, *ends: Ended) -> None:
+        """Each has said something, and nothing of the secret; the server's own words count, too."""
+        self.runs[what] += len(ends)
+        self.told[what] += sum(SECRET in ended.out + ended.err for ended in ends)
+        for ended in ends:
+            assert ended.out or ended.err
+            assert SECRET not in ended.out + ended.err
+
+
+@pytest.fixture(scope="module")
+def written() -> Iterator[Written]:
+    written = Written()
+    yield written
+    for what, runs in written.runs.items():
+        record(Row("secrets", what, runs, runs, None, 0, written.told[what]))
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_log_at_debug_tells_no_secret(kind: str) -> None:
+def test_a_log_at_debug_tells_no_secret(kind: str, written: Written) -> None:
     with SERVERS[kind]() as base:
         ended = run(["-c", LOGGING], with_secrets(base))
         assert ended.status == 0
         assert "ms" in ended.err
         assert "not delivered" in ended.err or kind == "well"
-    check(f"the log at DEBUG; server: {kind}", [ended])
+    written.check(f"the log at DEBUG, beside {len(SERVERS)} kinds of servers", ended)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_the_command_tells_no_secret(kind: str) -> None:
+def test_the_command_tells_no_secret(kind: str, written: Written) -> None:
     with SERVERS[kind]() as base:
         uri = with_secrets(base)
         ends = [
@@ -156,17 +172,17 @@ def test_the_command_tells_no_secret(kind: str) -> None:
             )
         ]
         assert {ended.status for ended in ends} >= {0, 2}
-    check(f"-v, -n and wrong usage; server: {kind}", ends)
+    written.check(f"-v, -n and wrong usage, beside {len(SERVERS)} kinds of servers", *ends)
 
 
-def test_tracebacks_and_the_recorder_tell_no_secret() -> None:
+def test_tracebacks_and_the_recorder_tell_no_secret(written: Written) -> None:
     ended = run(["-c", RECORDING], with_secrets("http://127.0.0.1:9"))
     assert ended.status == 0, ended
     assert ended.err.count("Traceback") == 13
-    check("tracebacks, and the recorder", [ended])
+    written.check("tracebacks, and the recorder", ended)
 
 
-def test_pytest_tells_no_secret(tmp_path: Path) -> None:
+def test_pytest_tells_no_secret(tmp_path: Path, written: Written) -> None:
     (tmp_path / "test_telling.py").write_text(
         """
 import os, pytest, givenotice
@@ -192,4 +208,4 @@ def test_compared(notices, other):
     options = ["-p", "givenotice", "-p", "no:asyncio", "-vv", "--showlocals", "--rootdir", str(tmp_path)]
     ended = run(["-m", "pytest", *options, str(tmp_path)], with_secrets("http://127.0.0.1:9"))
     assert "8 failed" in ended.out
-    check("failed tests, with --showlocals", [ended])
+    written.check("failed tests, with --showlocals", ended)
