@@ -641,8 +641,8 @@ def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
             if lane is None:
                 if not more:
                     return None, []
-                uri = state.queue.popleft()
                 state.held += 1
+                uri = state.queue.popleft()
                 key = _endpoint(uri) or object()
                 lane = state.lanes[key] = deque([uri])
                 if isinstance(key, str):  # what waits for the same endpoint goes along
@@ -667,11 +667,11 @@ def _sort(state: _State) -> bool:
                 lane.append(item)
             state.queue.popleft().leave_place()
         elif _endpoint(item) in state.lanes:
-            state.lanes[_endpoint(item)].append(state.queue.popleft())
             state.held += 1
+            _admit(state, state.room > 0)  # before the queue gets shorter, or push takes that for room
+            state.lanes[_endpoint(item)].append(state.queue.popleft())
         else:
             more = True
-    _admit(state, state.room > 0)
     return more
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from itertools import count
 from urllib.parse import parse_qs
 
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 Fault = Callable[[list[str]], "Response | None"]  # given the queries of a bulk request; None: as usual
+NUMBERS = count()  # that an endpoint refused bulk is remembered, and ports come again: no endpoint may
 
 
 class Matomo:
     """One endpoint; site 1 is known, others are not, and `e_v=1e400` is poison."""
 
-    def __init__(self, server: HTTPServer, fault: Fault | None = None, path: str = "/matomo.php") -> None:
+    def __init__(self, server: HTTPServer, fault: Fault | None = None) -> None:
+        self.folder = f"/{next(NUMBERS)}"
+        path = self.folder + "/matomo.php"
         self.endpoint = server.url_for(path)
         self.fault = fault
         self.stored: list[str] = []  # their e_n, in order
-        self.log: list[str] = []  # what an access log shows
+        self.log: list[str] = []  # what an access log shows, without the folder
         self.sizes: list[tuple[int, int]] = []  # notices and bytes of each bulk request
         self.forms: list[str] = []
         self.busy = self.most = 0
@@ -31,7 +35,7 @@ class Matomo:
 
     def handle(self, request: Request) -> Response:
         with self.lock:
-            self.log.append(f"{request.method} {request.full_path}")
+            self.log.append(f"{request.method} {request.full_path.removeprefix(self.folder)}")
             self.busy += 1
             self.most = max(self.most, self.busy)
         self.came.set()

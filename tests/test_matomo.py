@@ -169,7 +169,7 @@ def test_a_token_follows_a_redirect_to_the_same_host_only_and_by_post(
     server: HTTPServer, matomo: Matomo, status: int, host: str, follows: bool
 ) -> None:
     matomo.gate.set()
-    there = f"http://{host}:{server.port}/matomo.php"
+    there = matomo.endpoint.replace("127.0.0.1", host)
     server.expect_request("/old.php").respond_with_data(status=status, headers={"Location": there})
     givenotice.push(server.url_for("/old.php") + "?idsite=1&rec=1&e_n=secret&token_auth=sekret")
     assert givenotice.flush(20)

@@ -16,7 +16,7 @@ import pytest
 import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from matomo import Matomo, success
+from matomo import NUMBERS, Matomo, success
 from programs import run
 from pytest_httpserver import HTTPServer
 from servers import Heard, answering, gated, listening, until
@@ -32,6 +32,7 @@ class Sick:
 
     def __init__(self, ending: Ending) -> None:
         self.ending = ending
+        self.number = next(NUMBERS)
         self.base = ""
         self.stored: list[str] = []
         self.requests = 0
@@ -60,7 +61,7 @@ class Sick:
         return True
 
     def uri(self, name: object) -> str:
-        return f"{self.base}/matomo.php?idsite=1&rec=1&send_image=0&e_n={name}"
+        return f"{self.base}/{self.number}/matomo.php?idsite=1&rec=1&send_image=0&e_n={name}"
 
 
 @contextmanager
@@ -286,7 +287,7 @@ def test_nothing_is_stored_twice_and_the_counts_add_up(
         return Response(status=204)
 
     server.expect_request("/plain").respond_with_handler(keep)
-    endpoints = [Matomo(server, fault, f"/{number}/{id(pushes)}/matomo.php") for number in range(2)]
+    endpoints = [Matomo(server, fault) for _ in range(2)]
     for endpoint in endpoints:
         endpoint.gate.set()
     before = givenotice.stats()

@@ -230,7 +230,8 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 def test_each_link_within_the_readme_has_its_heading() -> None:
     titles = re.findall(r"^#+ (.+)$", README, re.M)
-    headings = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}  # as GitHub does it
+    # As GitHub does it.
+    headings = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
     anchors = re.findall(r"\]\(#([^)]+)\)", README)
     assert anchors
     assert set(anchors) <= headings
