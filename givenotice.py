@@ -30,12 +30,12 @@ import threading  # by the main thread: a worker that is first to import it is t
 from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import deque, namedtuple
+from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
 from itertools import count
 from time import monotonic, strftime, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from decimal import Decimal
     from enum import Enum

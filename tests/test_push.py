@@ -727,6 +727,23 @@ def test_a_push_at_the_recursion_limit_gives_false_and_harms_no_other() -> None:
 # --- Threads and imports -----------------------------------------------------------------------
 
 
+def test_the_app_may_import_what_the_worker_imports() -> None:
+    with answering() as origin:
+        for number in range(20):
+            ended = script(
+                """
+                import givenotice, sys
+                givenotice.push(sys.argv[1])
+                while "selectors" not in sys.modules:
+                    pass
+                from collections.abc import Mapping  # the first import in selectors
+                """,
+                f"{origin.base}/{number}",
+            )
+            assert ended.out == ""
+        assert sorted(origin.targets) == sorted(f"/{number}" for number in range(20))
+
+
 def test_import_loads_nothing_heavy_and_starts_no_thread() -> None:
     ended = run(
         """
