@@ -80,9 +80,7 @@ BACKLOG = int(_setting("GIVENOTICE_BACKLOG", 10_000))  # notices that may wait; 
 # Fixed by measurement.
 WORKERS = 100  # threads at most; with them 1 000 notices to a server that takes 100 ms are sent in 1.2 s
 IDLE = 2.0  # seconds after which an idle worker ends, and closes its connections
-PATIENCE = (
-    0.002  # seconds that a worker waits for a server before it brings in another for what else there is
-)
+PATIENCE = 0.002  # seconds that a worker waits for a server before it brings in another for other work
 QUIET = 0.002  # seconds that a connection rests before it serves again, if no keep-alive was promised
 KEPT = 4  # connections that a worker keeps alive, each to another origin
 GRACE = 0.25  # seconds of the exit that are kept for workers to leave after their requests were cut
@@ -1036,9 +1034,7 @@ def _make_exchange() -> Any:
                 try:
                     sock.connect(peer)
                 except BlockingIOError:
-                    sock.wait(
-                        sock.send, b""
-                    )  # possible as soon as it is connected; else it raises the reason
+                    sock.wait(sock.send, b"")  # possible as soon as it is connected; else it tells why
                 return sock
             except BaseException as error:
                 sock.close()
