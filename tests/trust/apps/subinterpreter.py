@@ -13,7 +13,8 @@ NAMES = ["_xxsubinterpreters", "_interpreters"]
 def main() -> None:
     interpreters = importlib.import_module(NAMES[sys.version_info >= (3, 13)])
     ledger.push_unique("main")
-    inner = interpreters.create()
+    # With a lock of its own, 3.12.1 crashes 1 program in 40 that has a thread in each, without givenotice.
+    inner = interpreters.create(isolated=False) if sys.version_info[:2] == (3, 12) else interpreters.create()
     code = f"import sys; sys.path[:] = {sys.path!r}; import ledger; ledger.push_unique('sub')"
     failure = interpreters.run_string(inner, code)
     assert failure is None, failure
