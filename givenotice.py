@@ -32,7 +32,7 @@ from binascii import b2a_base64
 from collections import deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
 from itertools import count
-from time import monotonic, strftime, time
+from time import monotonic, sleep, strftime, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -639,8 +639,8 @@ def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
             if lane is None:
                 if not more:
                     return None, []
-                state.held += 1
                 uri = state.queue.popleft()
+                state.held += 1
                 key = _endpoint(uri) or object()
                 lane = state.lanes[key] = deque([uri])
                 if isinstance(key, str):  # what waits for the same endpoint goes along
@@ -665,9 +665,9 @@ def _sort(state: _State) -> bool:
                 lane.append(item)
             state.queue.popleft().leave_place()
         elif _endpoint(item) in state.lanes:
-            state.held += 1
-            _admit(state, state.room > 0)  # before the queue gets shorter, or push takes that for room
             state.lanes[_endpoint(item)].append(state.queue.popleft())
+            state.held += 1
+            _admit(state, state.room > 0)  # each time, or push takes all that the queue got shorter for room
         else:
             more = True
     return more
@@ -749,11 +749,11 @@ def _leave(worker: _Worker, key: Any) -> None:
 def _put_back(state: _State, lane: deque[Any]) -> None:
     while lane:
         item = lane.pop()
-        state.queue.appendleft(item)
         if isinstance(item, _Marker):
             state.markers += 1
         else:
             state.held -= 1
+        state.queue.appendleft(item)
 
 
 def _deliver(worker: _Worker, endpoint: Any, batch: list[Parts]) -> None:
@@ -1628,7 +1628,9 @@ def _receiver(host: str, port: int, show: Any) -> Any:
         def log_message(self, format: str, *_: object) -> None:
             """*show* tells all there is."""
 
-    return Server((host, port), Handler)
+    server = Server((host, port), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+    return server
 
 
 _GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
@@ -1670,11 +1672,13 @@ def _listen(address: str) -> int:
         raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
     with server:
         shown = f"[{host}]" if ":" in host else host
-        print(f"Listening on http://{shown}:{server.server_port}/ until Ctrl-C.", flush=True)
         try:
-            server.serve_forever()
+            print(f"Listening on http://{shown}:{server.server_port}/ until Ctrl-C.", flush=True)
+            # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
+            while True:
+                sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         except KeyboardInterrupt:
-            pass
+            server.shutdown()
     return 0
 
 
@@ -1691,7 +1695,6 @@ def _demo() -> int:
             _show(method, path, notices, size)
 
     with _receiver("127.0.0.1", 0, show) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_port}"
         page = "https://myapp.example.com/worker/"
         print(f"A receiver listens on {base}/; a heartbeat, a page view and an event are pushed to it:\n")

@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def listening(shown: Path, address: str = "0", **settings: str) -> Iterator[Rece
         assert receiver.end() == (0, b"")
     finally:
         receiver.process.kill()
-        receiver.process.wait()
+        receiver.process.communicate()
 
 
 @pytest.fixture
@@ -350,6 +351,23 @@ def on_terminal(*arguments: str, **settings: str) -> str:
     os.close(ours)
     assert process.returncode == 0
     return shown.decode()
+
+
+def test_it_ends_while_requests_come(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def ask(receiver: Receiver) -> None:
+        with contextlib.suppress(OSError, HTTPException):  # it has ended
+            while True:
+                asked.append(receiver.ask("/ping")[0])
+
+    with listening(tmp_path / "shown") as receiver:
+        clients = [threading.Thread(target=ask, args=(receiver,)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        assert servers.until(lambda: len(asked) > 20)
+    for client in clients:
+        client.join()
 
 
 def test_a_terminal_has_colours() -> None:
