@@ -416,7 +416,7 @@ class _State:
         self.none = allocate_lock()  # locked as long as there are workers
         self.idle = 0  # workers that wait for `wake`
         self.lanes: dict[Any, deque[Any]] = {}  # what is under way, and what waits for it in order
-        self.bulkless: set[str] = set()  # Matomo endpoints that refuse bulk
+        self.bulkless: deque[str] = deque(maxlen=1000)  # Matomo endpoints that refuse bulk
         self.sick: set[str] = set()  # origins that failed last time
         self.markers = 0  # in the queue
         self.held = 0  # notices taken from the queue and not dealt with
@@ -506,9 +506,9 @@ def _rouse(state: _State) -> bool:
 
 def _start(state: _State) -> None:
     worker = _Worker(state, state.leave)
-    state.crew.add(worker)  # before it runs: the exit must know of it, and wait
-    state.none.acquire(False)
     try:
+        state.crew.add(worker)  # before it runs: the exit must know of it, and wait
+        state.none.acquire(False)
         # Not Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads,
         # and for ever at the end of the interpreter before 3.12.
         start_new_thread(_run, (worker,))
@@ -654,23 +654,29 @@ def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
 
 
 def _sort(state: _State) -> bool:
-    """Move notices from the queue to the lanes in which they must wait; True if one is left that need not."""
-    more = False
-    while state.queue and not more:
-        item = state.queue[0]
+    """Move notices from the queue to the lanes in which they must wait; True if one is left that need not.
+
+    What is next is taken before it is looked at: a signal handler that flushes may come in between.
+    """
+    while True:
+        try:
+            item = state.queue.popleft()
+        except IndexError:
+            return False
         if isinstance(item, _Marker):
             state.markers -= 1
             item.places += len(state.lanes)
-            for lane in state.lanes.values():
+            for lane in list(state.lanes.values()):
                 lane.append(item)
-            state.queue.popleft().leave_place()
-        elif _endpoint(item) in state.lanes:
-            state.lanes[_endpoint(item)].append(state.queue.popleft())
-            state.held += 1
-            _admit(state, state.room > 0)  # each time, or push takes all that the queue got shorter for room
-        else:
-            more = True
-    return more
+            item.leave_place()
+            continue
+        lane = state.lanes.get(_endpoint(item))
+        if lane is None:
+            state.queue.appendleft(item)
+            return True
+        lane.append(item)
+        state.held += 1
+        _admit(state, state.room > 0)  # each time, or push takes all that the queue got shorter for room
 
 
 def _endpoint(uri: str) -> str | None:
@@ -760,7 +766,7 @@ def _deliver(worker: _Worker, endpoint: Any, batch: list[Parts]) -> None:
     """Send a batch in one request; each notice by itself where Matomo stored nothing of the batch."""
     state = worker.state
     _log_overflow(state)
-    outcome = _send_bulk(worker, batch) if len(batch) > 1 else "single"
+    outcome = _send_bulk(worker, endpoint, batch) if len(batch) > 1 else "single"
     if outcome == "settled":
         return
     sent = 0
@@ -770,7 +776,7 @@ def _deliver(worker: _Worker, endpoint: Any, batch: list[Parts]) -> None:
         else:
             sent += _send(worker, parts, form=isinstance(endpoint, str) and _needs_form(parts[4]))
     if outcome == "refused" or (outcome == "rolled back" and sent == len(batch)):
-        state.bulkless.add(endpoint)  # it was not the content that was refused
+        state.bulkless.append(endpoint)  # it was not the content that was refused
 
 
 def _relieve(worker: _Worker, blind: bool = False) -> None:
@@ -823,7 +829,7 @@ def _send(worker: _Worker, parts: Parts, form: bool) -> bool:
     return sent
 
 
-def _send_bulk(worker: _Worker, notices: list[Parts]) -> str:
+def _send_bulk(worker: _Worker, endpoint: str, notices: list[Parts]) -> str:
     """Send notices to Matomo in one request.
 
     "settled": they were stored, or nobody knows. Else nothing was stored, and each may go by itself:
@@ -848,9 +854,12 @@ def _send_bulk(worker: _Worker, notices: list[Parts]) -> str:
             if sent + invalid <= 0:
                 return "refused"
         except (ValueError, TypeError, KeyError):  # it is not Matomo's JSON
-            if status != 204 and not answer.startswith(b"GIF8"):
+            if answer.lstrip().startswith(b"<"):
                 return "refused"
-            sent = len(notices)
+            if status == 204 or answer.startswith(b"GIF8"):
+                sent = len(notices)
+            else:  # not Matomo's at all; what it does with a bulk request, nobody knows
+                worker.state.bulkless.append(endpoint)
         except (RecursionError, OverflowError):  # nor anybody's
             pass
     elif 300 <= status <= 500 and answer is not None:
@@ -1007,6 +1016,11 @@ def _make_exchange() -> Any:
         def recv_into(self, *args: Any, **options: Any) -> Any:
             return self.wait(super().recv_into, *args, **options)  # type: ignore[misc]
 
+        def sendall(self, data: Any, *_: Any) -> None:
+            data = memoryview(data)
+            while data:
+                data = data[self.wait(super().send, data) :]  # type: ignore[misc]
+
         def cut(self: Any) -> None:
             """Wake the worker up; of the plain socket, as TLS would take its session away from under it."""
             plain.shutdown(self, socket.SHUT_RDWR)
@@ -1017,6 +1031,13 @@ def _make_exchange() -> Any:
 
     class Socket(Bounded, socket.socket):
         pass
+
+    def arrive(sock: Any) -> None:
+        """As soon as it is connected, or has failed: Windows would have send() wait on."""
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        sock.send(b"")
 
     def dial(address: tuple[str, int], *_: object) -> socket.socket:
         """As socket.create_connection, but the addresses of a host share the time of the request."""
@@ -1034,7 +1055,7 @@ def _make_exchange() -> Any:
                 try:
                     sock.connect(peer)
                 except BlockingIOError:
-                    sock.wait(sock.send, b"")  # possible as soon as it is connected; else it tells why
+                    sock.wait(arrive, sock)
                 return sock
             except BaseException as error:
                 sock.close()
@@ -1102,7 +1123,7 @@ def _make_exchange() -> Any:
         """One request on a connection that is kept, or a new one: status, Location, body."""
         here.worker = worker
         link = worker.links.pop(origin, None)
-        if link is not None and gone(link):
+        if link is not None and (monotonic() > link.since + IDLE or gone(link)):
             link.close()
             if monotonic() < link.since + IDLE / 2 and len(fickle) < 1000:
                 fickle.add(origin)
@@ -1114,7 +1135,6 @@ def _make_exchange() -> Any:
             if not link.sock:
                 link.connect()
             worker.socket = link.sock
-            link.sock.settimeout(worker.left())
             method = "GET" if data is None else "POST"
             link.request(method, link.prefix + selector, data, {**headers, **link.proxy_headers})
             response = link.getresponse()

@@ -121,6 +121,19 @@ def test_after_an_unknown_outcome_nothing_is_stored_twice_or_lost_from_the_count
     assert matomo.stored == ["first", *names(20)]
 
 
+@pytest.mark.parametrize("answer", ["", "ok", "{}", "[1]", '{"tracked": null}'])
+def test_a_server_that_is_not_matomo_gets_nothing_twice_and_then_no_bulk(matomo: Matomo, answer: str) -> None:
+    def stored_all_the_same(items: list[str]) -> Response:
+        matomo.bulk(items)
+        return Response(answer, 200)
+
+    matomo.fault = stored_all_the_same
+    assert deliver(matomo, [matomo.uri(name) for name in names(20)]) == (0, 20, 0)
+    assert deliver(matomo, [matomo.uri("again") for _ in range(3)]) == (3, 0, 0)
+    assert matomo.stored == ["first", *names(20), "first", *["again"] * 3]
+    assert len(matomo.sizes) == 1
+
+
 @pytest.mark.parametrize(
     "answer", [Response("GIF89a", 200, mimetype="image/gif"), Response(status=204)], ids=["gif", "204"]
 )

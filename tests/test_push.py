@@ -654,6 +654,29 @@ def test_flush_works_in_a_signal_handler_that_interrupts_a_flush() -> None:
     assert results == [False, True]
 
 
+def test_flushes_in_signal_handlers_that_interrupt_flushes_lose_nothing() -> None:
+    ended = script(
+        """
+        import signal, givenotice
+        from servers import silent
+        handled = []
+        signal.signal(signal.SIGALRM, lambda *_: handled.append(givenotice.flush(0)))
+        with silent() as base, silent() as other:
+            uris = [f"{each}/matomo.php?idsite=1&rec=1" for each in (base, other)] * 5
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            count = 0
+            while len(handled) < 1000:
+                count += sum(map(givenotice.push, uris))
+                givenotice.flush(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            stats = givenotice.stats()
+            print(count == stats.pushed - stats.dropped == stats.pending)
+        """,
+        GIVENOTICE_EXIT_TIMEOUT="0",
+    )
+    assert ended.out == "True\n"
+
+
 def test_flush_does_the_work_where_no_thread_can_be_started() -> None:
     with answering() as origin:
         ended = script(

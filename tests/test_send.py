@@ -816,6 +816,34 @@ def test_a_server_that_closes_after_a_long_rest_is_still_one_to_keep_alive() -> 
     assert origin.connections == 2
 
 
+def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
+    """What stands between may have forgotten it, and tells nobody."""
+    with answering() as origin, answering() as other:
+        ended = run(
+            """
+            import sys, time, givenotice
+            givenotice.IDLE = 0.2
+
+            def push(uri):
+                givenotice.push(uri)
+                while givenotice.stats().pending:
+                    time.sleep(0.001)
+
+            for _ in range(2):
+                push(sys.argv[1])
+                end = time.monotonic() + 0.3
+                while time.monotonic() < end:  # meanwhile the worker has other things to do
+                    push(sys.argv[2])
+                    time.sleep(0.01)
+            print(*givenotice.stats()[1:])
+            """,
+            origin.base,
+            other.base,
+        )
+    assert (ended.out.split()[1:], ended.err) == (["0", "0", "0"], "")
+    assert (origin.connections, other.connections) == (2, 1)
+
+
 @pytest.mark.parametrize("pauses", ["no", "some", "none"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_a_server_that_closes_as_the_next_request_is_on_its_way_gets_nothing_twice(
