@@ -399,7 +399,8 @@ class _State:
 
     `push` takes no lock that another thread could hold, nor could a signal handler that interrupts it meet
     a lock that it holds itself: it appends to a deque, and wakes a worker by the release of a raw lock. What
-    workers, flush and stats share is under `lock`; it is reentrant as flush may be called in a handler.
+    workers share is under `lock`. It is reentrant, as flush and stats may be called in a handler that
+    interrupts them; which is why they change nothing of it.
     """
 
     def __init__(self) -> None:
@@ -418,9 +419,8 @@ class _State:
         self.lanes: dict[Any, deque[Any]] = {}  # what is under way, and what waits for it in order
         self.bulkless: deque[str] = deque(maxlen=1000)  # Matomo endpoints that refuse bulk
         self.sick: set[str] = set()  # origins that failed last time
-        self.markers = 0  # in the queue
         self.held = 0  # notices taken from the queue and not dealt with
-        self.sent = self.failed = self.dropped = self.reads = 0
+        self.sent = self.failed = self.dropped = 0
         self.stop = False  # workers: leave
         self.closed = False  # the exit is over: nothing is taken any more
         self.leave = float("inf")  # when workers must be gone
@@ -550,12 +550,9 @@ def flush(timeout: float | None = None) -> bool:
     with state.lock:
         if state.closed or not (state.queue or state.held):
             return not state.held
-        marker = _Marker()
-        state.markers += 1
-        state.queue.append(marker)
-        more = _sort(state)
-    starting = state.room and not state.held  # a worker is on its way to the queue
-    if more and not starting and not _rouse(state) and not state.crew:
+    marker = _Marker()
+    state.queue.append(marker)
+    if not state.room and not _rouse(state) and not state.crew:
         _work(_Worker(state, deadline))  # here, then
     return marker.done.acquire(True, max(0.0, deadline - monotonic()))
 
@@ -564,11 +561,13 @@ def stats() -> Stats:
     """How many notices were pushed, sent, failed, dropped, and are pending."""
     state = _own_state()
     with state.lock:
-        dropped = state.dropped + next(state.drops) - state.reads
-        state.reads += 1
-        pending = len(state.queue) - state.markers + state.held
-        done = (state.sent, state.failed, dropped, pending)
+        dropped = state.dropped + int(repr(state.drops)[len("count(") : -1])
+        done = (state.sent, state.failed, dropped, _waiting(state) + state.held)
     return Stats(sum(done), *done)
+
+
+def _waiting(state: _State) -> int:
+    return sum(type(item) is not _Marker for item in state.queue.copy())
 
 
 # --- Work: from the queue to the server, in background threads ---------------------------------
@@ -654,29 +653,23 @@ def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
 
 
 def _sort(state: _State) -> bool:
-    """Move notices from the queue to the lanes in which they must wait; True if one is left that need not.
-
-    What is next is taken before it is looked at: a signal handler that flushes may come in between.
-    """
-    while True:
-        try:
-            item = state.queue.popleft()
-        except IndexError:
-            return False
+    """Move notices from the queue to the lanes in which they must wait; True if one is left that need not."""
+    while state.queue:
+        item = state.queue[0]
         if isinstance(item, _Marker):
-            state.markers -= 1
+            state.queue.popleft()
             item.places += len(state.lanes)
-            for lane in list(state.lanes.values()):
+            for lane in state.lanes.values():
                 lane.append(item)
             item.leave_place()
             continue
         lane = state.lanes.get(_endpoint(item))
         if lane is None:
-            state.queue.appendleft(item)
             return True
-        lane.append(item)
+        lane.append(state.queue.popleft())
         state.held += 1
         _admit(state, state.room > 0)  # each time, or push takes all that the queue got shorter for room
+    return False
 
 
 def _endpoint(uri: str) -> str | None:
@@ -755,9 +748,7 @@ def _leave(worker: _Worker, key: Any) -> None:
 def _put_back(state: _State, lane: deque[Any]) -> None:
     while lane:
         item = lane.pop()
-        if isinstance(item, _Marker):
-            state.markers += 1
-        else:
+        if type(item) is not _Marker:
             state.held -= 1
         state.queue.appendleft(item)
 
@@ -1035,7 +1026,7 @@ def _make_exchange() -> Any:
     def arrive(sock: Any) -> None:
         """As soon as it is connected, or has failed: Windows would have send() wait on."""
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
+        if error:  # pragma: no cover  # elsewhere, send() raises it
             raise OSError(error, os.strerror(error))
         sock.send(b"")
 
@@ -1190,8 +1181,7 @@ def _at_exit() -> None:
             _admit(state, False)
             for lane in state.lanes.values():
                 _put_back(state, lane)
-            state.dropped += len(state.queue) - state.markers
-            state.markers = 0
+            state.dropped += _waiting(state)
             state.queue.clear()
         if state.known:  # else there was no notice, and no worker
             _dismiss(state, max(deadline - monotonic(), GRACE / 2))

@@ -406,13 +406,17 @@ def test_the_bound_holds_while_notices_are_under_way(monkeypatch: pytest.MonkeyP
         assert taken == [True] * 4 + [False] * 5
 
 
-def test_a_flush_that_waits_takes_no_room_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_that_waits_takes_no_room_in_the_queue_once_a_worker_has_looked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(givenotice, "BACKLOG", 5)
     with gated() as (origin, _gate):
         assert givenotice.push(origin.base + "/0")
         assert until(lambda: origin.heard)
         assert not givenotice.flush(0)
-        assert sum(givenotice.push(f"{origin.base}/{number}") for number in range(1, 10)) == 4
+        for number in range(1, 5):
+            assert until(lambda number=number: givenotice.push(f"{origin.base}/{number}"))
+        assert not givenotice.push(f"{origin.base}/5")
 
 
 def test_the_backlog_acts_at_once_when_assigned() -> None:
