@@ -659,8 +659,8 @@ def _sort(state: _State) -> bool:
         if isinstance(item, _Marker):
             state.queue.popleft()
             item.places += len(state.lanes)
-            for lane in state.lanes.values():
-                lane.append(item)
+            for busy in state.lanes.values():
+                busy.append(item)
             item.leave_place()
             continue
         lane = state.lanes.get(_endpoint(item))
@@ -1007,7 +1007,7 @@ def _make_exchange() -> Any:
         def recv_into(self, *args: Any, **options: Any) -> Any:
             return self.wait(super().recv_into, *args, **options)  # type: ignore[misc]
 
-        def sendall(self, data: Any, *_: Any) -> None:
+        def sendall(self, data: Any, flags: int = 0) -> None:
             data = memoryview(data)
             while data:
                 data = data[self.wait(super().send, data) :]  # type: ignore[misc]

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
@@ -415,7 +416,7 @@ def test_a_flush_that_waits_takes_no_room_in_the_queue_once_a_worker_has_looked(
         assert until(lambda: origin.heard)
         assert not givenotice.flush(0)
         for number in range(1, 5):
-            assert until(lambda number=number: givenotice.push(f"{origin.base}/{number}"))
+            assert until(partial(givenotice.push, f"{origin.base}/{number}"))
         assert not givenotice.push(f"{origin.base}/5")
 
 
