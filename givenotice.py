@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
     from enum import Enum
-    from typing import Any, Union
+    from typing import Any, NoReturn, Union
     from uuid import UUID
 
     import pytest
@@ -89,6 +89,7 @@ BODY = 65_536  # bytes of an answer that are read, at most, to keep the connecti
 BULK = 500  # notices in one bulk request to Matomo
 BULK_BYTES = 512_000  # bytes in one bulk request; web servers refuse bodies over 1 MB
 LONG = 7_500  # bytes of a query beyond which Matomo gets it as a form; web servers answer 8 KB with 414
+_FORM = "application/x-www-form-urlencoded"
 
 
 # --- Build: pure functions from parameters to a URI -------------------------------------------
@@ -808,7 +809,7 @@ def _send(worker: _Worker, parts: Parts, form: bool) -> bool:
     try:
         if form:
             target = (*parts[:4], "", "")
-            status, _ = _fetch(worker, target, parts[4].encode(), "application/x-www-form-urlencoded")
+            status, _ = _fetch(worker, target, parts[4].encode(), _FORM)
         else:
             status, _ = _fetch(worker, parts)
         reason = str(status)
@@ -1289,7 +1290,7 @@ class Notice(str):
 
         params: dict[str, Any] = {}
         for name, value in parse_qsl(urlsplit(self).query, keep_blank_values=True):
-            value = _Secret(value) if name == "token_auth" else value
+            value = _Secret(value) if name.startswith("token_auth") else value
             if name not in params:
                 params[name] = value
             elif isinstance(params[name], list):
@@ -1302,12 +1303,12 @@ class Notice(str):
 class Recorder(list[Notice]):
     """The notices pushed in a test, in order."""
 
-    def matching(self, **params: Value) -> list[Notice]:
+    def matching(self, /, **params: Value) -> list[Notice]:
         """Those whose parameters contain the given ones; None stands for a parameter that is absent."""
         expected = _expected(params)
         return [notice for notice in self if not _differing(notice, expected)]
 
-    def assert_one(self, **params: Value) -> Notice:
+    def assert_one(self, /, **params: Value) -> Notice:
         """Return the one notice whose parameters contain the given ones; fail if none does, or several do."""
         __tracebackhide__ = True
         found = self.matching(**params)
@@ -1322,13 +1323,16 @@ class recording:
     A malformed URI or parameter raises at the push that made it.
     """
 
+    def __init__(self) -> None:
+        self._entered: list[Recorder] = []
+
     def __enter__(self) -> Recorder:
-        self.recorder = Recorder()
-        _divert(self.recorder)
-        return self.recorder
+        self._entered.append(Recorder())
+        _divert(self._entered[-1])
+        return self._entered[-1]
 
     def __exit__(self, *_: object) -> None:
-        _restore(self.recorder)
+        _restore(self._entered.pop())
 
 
 def _divert(recorder: Recorder) -> None:
@@ -1371,7 +1375,7 @@ def _explain(notices: list[Notice], found: list[Notice], expected: dict[str, Any
     """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
     head = f"{len(found) or 'None'} of {len(notices)} notices match" if notices else "Nothing was pushed"
     lines = [f"{head}; expected one{' with' if expected else ''}"]
-    lines += [_line(name, value) for name, value in expected.items()]
+    lines += [_line(name, value, short=False) for name, value in expected.items()]
     if notices:
         lines.append("These match:" if found else "Pushed, nearest first; ! marks what differs:")
     shown = found or sorted(notices, key=lambda notice: len(_differing(notice, expected)))
@@ -1379,16 +1383,17 @@ def _explain(notices: list[Notice], found: list[Notice], expected: dict[str, Any
         params = notice.params
         differing = _differing(notice, expected)
         lines.append("  " + (_shorten(_mask(notice.partition("?")[0]), 66) or "(no URI)"))
-        lines += [_line(name, params.get(name), "!" if name in differing else " ") for name in expected]
+        lines += [_line(name, params.get(name), differs=name in differing) for name in expected]
         lines += [_line(name, value) for name, value in params.items() if name not in expected]
     if len(shown) > 10:
         lines.append(f"  and {len(shown) - 10} more")
     return "\n".join(lines)
 
 
-def _line(name: str, value: Any, mark: str = " ") -> str:
+def _line(name: str, value: Any, short: bool = True, differs: bool = False) -> str:
     text = "(absent)" if value is None else repr(value)
-    return f"  {mark} {_shorten(name, 24)} = {_shorten(text, 37)}"
+    shown = _shorten(text, 37) if short and not differs else text  # two that differ must not look the same
+    return f"  {'!' if differs else ' '} {_shorten(name, 24)} = {shown}"
 
 
 def _shorten(text: str, width: int) -> str:
@@ -1403,7 +1408,7 @@ def _mask(uri: str) -> str:
     shown = f"{before}{slashes}{'***@' if at else ''}{host}{slash}{path}"
     base, mark, query = shown.partition("?")
     parts = [
-        part.partition("=")[0] + "=***" if _decode(part.partition("=")[0]) == "token_auth" else part
+        part.partition("=")[0] + "=***" if _decode(part.partition("=")[0]).startswith("token_auth") else part
         for part in query.split("&")
     ]
     return base + mark + "&".join(parts)
@@ -1482,9 +1487,27 @@ def _copies() -> list[dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Send notices from the command line; the exit status."""
+    try:
+        try:
+            return _command(argv)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at the exit it would be too late to tell what went wrong
+    except OSError as error:  # the reader has left, as `head` does, or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"Cannot write: {error.strerror}.")
+        return 1
+
+
+def _command(argv: Sequence[str] | None) -> int:
     import argparse
 
-    parser = argparse.ArgumentParser(
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise ValueError(message.partition(" '")[0])  # it quotes the argument, which may have a secret
+
+    parser = Parser(
         prog="givenotice",
         usage="%(prog)s [options] [URI ...] [NAME=VALUE ...]",
         description="Give notice to another service: send an HTTP request, expect no answer.",
@@ -1501,10 +1524,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--listen", metavar="[HOST:]PORT", help="receive notices and print them, until Ctrl-C")
     add("--demo", action="store_true", help="push notices to a receiver of its own, and show them")
     add("--version", action="version", version=f"%(prog)s {__version__}")
-    options, unknown = parser.parse_known_intermixed_args(argv)
     try:
+        options, unknown = parser.parse_known_intermixed_args(argv)
         if unknown:  # argparse would show its value, too
-            raise ValueError(f"Option {unknown[0].partition('=')[0]!a} is unknown.")
+            raise ValueError(f"Option {_head(unknown[0])} is unknown.")
         if options.demo:
             return _demo()
         if options.listen is not None:
@@ -1520,12 +1543,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             _log_to_stderr()
         delivered = _send_all(uris, timeout)
     except (ValueError, TypeError) as error:
-        if sys.stderr is None:  # argparse would fail
-            return 2
-        parser.error(str(error))
+        _complain(str(error), parser.format_usage())
+        return 2
     except KeyboardInterrupt:
         return 130
     return 1 if options.fail and not delivered else 0
+
+
+def _complain(sentence: str, usage: str = "") -> None:
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{usage}givenotice: error: {sentence}\n")
+    except OSError:
+        pass
 
 
 _EPILOG = """\
@@ -1547,14 +1577,24 @@ def _uris(arguments: list[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         if argument.lower().startswith(("http://", "https://")):
             uris.append(argument)
-        elif equals:
+        elif equals and not set(name) & set("/?"):
             params.setdefault(name, []).append(value)
         else:
-            raise ValueError(f"Argument {name!a} is neither NAME=VALUE nor a URI with http:// or https://.")
+            raise ValueError(
+                f"Argument {_head(argument)} is neither NAME=VALUE nor a URI with http:// or https://."
+            )
     uris = uris or [os.environ.get("GIVENOTICE_URI", "")]
     if not uris[0]:
         raise ValueError("There is no URI: name one, or set GIVENOTICE_URI.")
     return [build_uri(uri, **params) for uri in uris]
+
+
+def _head(argument: str) -> str:
+    """What an error may show of *argument*: beyond its first name there may be a secret."""
+    import re
+
+    name = re.split(r"[^\w.-]", argument)[0]
+    return ascii(name) + "..." * (name != argument)
 
 
 def _log_to_stderr() -> None:
@@ -1594,9 +1634,15 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = True
+        showing = threading.Lock()  # one request after the other
+        broken: OSError | None = None  # what kept it from showing them
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that leaves in the middle is nothing to tell."""
+
+        def __exit__(self, *_: object) -> None:
+            self.shutdown()  # first, or its thread would wait on a socket that is closed
+            self.server_close()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -1617,16 +1663,21 @@ def _receiver(host: str, port: int, show: Any) -> Any:
 
         def receive(self, body: str) -> None:
             path, _, query = self.path.partition("?")
+            size = len(query) + len(body)
             status, kind, answer = 204, "", b""
-            notices = [query + "&" * bool(query and body) + body]
+            told, notices = f"{size} bytes", [query + "&" * bool(query and body) + body]
             try:
                 notices = [request.partition("?")[2] for request in json.loads(body)["requests"]]
                 answer = json.dumps({"status": "success", "tracked": len(notices), "invalid": 0}).encode()
                 status, kind = 200, "application/json"
+                told += f", {len(notices)} notices"
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                given = self.headers.get("Content-Type", _FORM).partition(";")[0].strip().lower()
+                if body and (given != _FORM or body.lstrip().startswith(("{", "[", "<", "--"))):
+                    told, notices = f"{told}, the body is no form and not shown", [query]
                 if "rec=1" in notices[0] and "send_image=0" not in notices[0]:
                     status, kind, answer = 200, "image/gif", _GIF
-            show(self.command, path, notices, len(query) + len(body))
+            self.show(path, told, notices)
             self.send_response(status)
             if status != 204:
                 self.send_header("Content-Type", kind)
@@ -1634,6 +1685,18 @@ def _receiver(host: str, port: int, show: Any) -> Any:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(answer)
+
+        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+            path = self.path.partition("?")[0] if self.command else ""  # without either if it was unreadable
+            self.show(path, f"refused: {code} {self.responses[code][0]}")
+            super().send_error(code, message, explain)
+
+        def show(self, path: str, told: str, notices: Sequence[str] = ()) -> None:
+            with server.showing:
+                try:
+                    show(self.command or "A request", path, told, notices)
+                except OSError as error:
+                    server.broken = error
 
         def log_message(self, format: str, *_: object) -> None:
             """*show* tells all there is."""
@@ -1646,16 +1709,15 @@ def _receiver(host: str, port: int, show: Any) -> Any:
 _GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
-def _show(method: str, path: str, notices: list[str], size: int) -> None:
+def _show(method: str, path: str, told: str, notices: Sequence[str]) -> None:
     """Print a request that the receiver got: a line for it, and one for each parameter of its notices."""
-    now = strftime("%H:%M:%S")
-    many = f", {len(notices)} notices" if len(notices) > 1 else ""
-    lines = [f"{_style(now, 2)} {_style(f'{method} {_printable(path)}', 1)} {size} bytes{many}"]
+    asked = " ".join(_printable(_mask(text)) for text in (method, path) if text)
+    lines = [f"{_style(strftime('%H:%M:%S'), 2)} {_style(asked, 1)} {told}"]
     for notice in notices:
         params = Notice(f"?{notice}").params
         width = min(max(map(len, params), default=0), 24)
         for mark, (name, value) in zip("-" + " " * len(params), params.items()):
-            value = "***" if name == "token_auth" else value
+            value = "***" if name.startswith("token_auth") else value
             lines.append(f"  {mark} {_style(_printable(name).ljust(width), 36)}  {_printable(value)}")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
@@ -1685,11 +1747,11 @@ def _listen(address: str) -> int:
         try:
             print(f"Listening on http://{shown}:{server.server_port}/ until Ctrl-C.", flush=True)
             # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
-            while True:
+            while not server.broken:
                 sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         except KeyboardInterrupt:
-            server.shutdown()
-    return 0
+            return 0
+    raise server.broken
 
 
 def _demo() -> int:
@@ -1699,10 +1761,10 @@ def _demo() -> int:
     os.environ["no_proxy"] = "*"
     requests: list[int] = []
 
-    def show(method: str, path: str, notices: list[str], size: int) -> None:
+    def show(method: str, path: str, told: str, notices: Sequence[str]) -> None:
         requests.append(len(notices))
         if sum(requests) < 4:
-            _show(method, path, notices, size)
+            _show(method, path, told, notices)
 
     with _receiver("127.0.0.1", 0, show) as server:
         base = f"http://127.0.0.1:{server.server_port}"
@@ -1721,7 +1783,6 @@ def _demo() -> int:
         pushed = monotonic()
         flush()
         arrived = monotonic()
-        server.shutdown()
     print(f"\n1 000 more were pushed in {(pushed - begin) * 1000:.1f} ms: the program waited no longer.")
     came, asked, later = sum(requests) - 3, len(requests) - 3, (arrived - pushed) * 1000
     print(f"{came} of them arrived, in {asked} requests, {later:.0f} ms later.")

@@ -203,6 +203,11 @@ def test_a_dry_run_prints_the_uri_without_its_secrets(arguments: list[str], show
         assert (ended.status, ended.out, ended.err) == (0, f"{shown}\n", "")
 
 
+def test_a_dry_run_masks_each_part_of_a_token() -> None:
+    ended = cli("-n", "http://a.example/", f"token_auth[]={SECRET}")
+    assert ended.out == "http://a.example/?token_auth%5B%5D=***\n"
+
+
 def test_a_dry_run_masks_secrets_of_the_environment() -> None:
     ended = cli("-n", "x=1", GIVENOTICE_URI=f"https://ada:{SECRET}@a.example/?token_auth={SECRET}")
     assert ended.out == "https://***@a.example/?token_auth=***&x=1\n"
@@ -219,6 +224,24 @@ def test_a_dry_run_sends_nothing(origin: servers.Origin) -> None:
         ([], "There is no URI: name one, or set GIVENOTICE_URI."),
         (["a=1"], "There is no URI: name one, or set GIVENOTICE_URI."),
         (["ping"], "Argument 'ping' is neither NAME=VALUE nor a URI with http:// or https://."),
+        (
+            ["hc.example/ping"],
+            "Argument 'hc.example'... is neither NAME=VALUE nor a URI with http:// or https://.",
+        ),
+        (
+            ["htps://a.example/ping?a=1"],
+            "Argument 'htps'... is neither NAME=VALUE nor a URI with http:// or https://.",
+        ),
+        (
+            ["http:/a.example?a=1"],
+            "Argument 'http'... is neither NAME=VALUE nor a URI with http:// or https://.",
+        ),
+        (
+            ["a.example?a=1"],
+            "Argument 'a.example'... is neither NAME=VALUE nor a URI with http:// or https://.",
+        ),
+        (["-t"], "argument -t/--timeout: expected one argument"),
+        (["--verbose=x"], "argument -v/--verbose: ignored explicit argument"),
         (["http://"], "The URI has no host, or one that is no valid domain name."),
         (["http://a.example:x/"], "The URI has a port that is no number from 1 to 65535."),
         (["-t", "nan", "http://a.example"], "must be a number of seconds, 0 or more."),
@@ -244,6 +267,15 @@ def test_wrong_usage_is_told_in_a_sentence(arguments: list[str], sentence: str) 
         [f"http://a.example/?token_auth={SECRET}", "ping"],
         [f"--token_auth={SECRET}", "http://a.example/"],
         [f"-token_auth={SECRET}", "http://a.example/"],
+        [f"htps://a.example/?token_auth={SECRET}"],
+        [f"htps://ada:{SECRET}@a.example/"],
+        [f"htps://ada:{SECRET}@a.example/?a=b"],
+        [f"ada:{SECRET}@a.example"],
+        [f"-xhttp://ada:{SECRET}@a.example/"],
+        [f"-vxhttp://ada:{SECRET}@a.example/"],
+        [f"--verbose=http://ada:{SECRET}@a.example/"],
+        [f"--listen=http://ada:{SECRET}@a.example/"],
+        [f"--timeout={SECRET}"],
     ],
 )
 def test_wrong_usage_shows_no_secret(arguments: list[str]) -> None:
@@ -315,8 +347,47 @@ def test_a_closed_stdout_is_no_error(option: str) -> None:
     assert "Error" not in ended.err
 
 
-def test_wrong_usage_without_stderr_is_still_an_error() -> None:
-    assert shell("givenotice ping 2>&-").status == 2
+@pytest.mark.parametrize("arguments", ["ping", "-t", "-vx", "--verbose=x", "--no-such-option"])
+def test_wrong_usage_without_stderr_is_still_an_error(arguments: str) -> None:
+    ended = shell(f"givenotice {arguments} 2>&-")
+    assert (ended.status, ended.out) == (2, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_wrong_usage_with_a_full_stderr_is_still_an_error() -> None:
+    ended = shell("givenotice ping 2>/dev/full")
+    assert (ended.status, ended.out) == (2, "")
+
+
+PRINTING = ["-n http://127.0.0.1/", "--version", "--help", "--demo"]
+
+
+@pytest.mark.parametrize("arguments", PRINTING)
+def test_it_ends_quietly_when_nobody_reads_on(arguments: str) -> None:
+    # PIPESTATUS is of the command, not of the reader.
+    ended = shell(f"set +e; givenotice {arguments} | true; exit ${{PIPESTATUS[0]}}", PYTHONUNBUFFERED="")
+    assert ended.status in (0, 1)  # 0 if it wrote before the reader had left
+    assert (ended.out, ended.err) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    # argparse, which prints two of them, ignores an error that it sees itself
+    [*((arguments, "") for arguments in PRINTING), (PRINTING[0], "1"), (PRINTING[-1], "1")],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_what_cannot_be_printed_is_told_in_a_sentence(arguments: str, unbuffered: str) -> None:
+    ended = shell(f"givenotice {arguments} >/dev/full", PYTHONUNBUFFERED=unbuffered)
+    assert ended.status == 1
+    assert ended.err == "givenotice: error: Cannot write: No space left on device.\n"
+
+
+def test_a_full_stderr_keeps_nothing_from_being_sent(origin: servers.Origin) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("a device of Linux")
+    ended = shell('givenotice -v "$BASE/a" 2>/dev/full', BASE=origin.base)
+    assert (ended.status, ended.out) == (0, "")
+    assert origin.targets == ["/a"]
 
 
 def test_the_help_fits_a_terminal_and_has_examples() -> None:

@@ -579,7 +579,7 @@ FAILED = """
     class TestSignup:
         def test_signup(self, notices):
             push_secrets()
-            notices.assert_one(e_n="cyd", token_auth="t", long="u" * 90)
+            notices.assert_one(e_n="cyd", token_auth="t", long="u" * 50)
 """
 
 
@@ -657,7 +657,7 @@ def test_a_failure_message_fits_in_80_columns(
 
 def test_a_failure_points_to_the_line_of_the_test(pytester: pytest.Pytester) -> None:
     lines = shown(pytester)
-    assert '>       notices.assert_one(e_n="cyd", token_auth="t", long="u" * 90)' in lines
+    assert '>       notices.assert_one(e_n="cyd", token_auth="t", long="u" * 50)' in lines
     assert "test_failed.py:6: AssertionError" in lines
 
 
@@ -667,7 +667,7 @@ def test_a_failure_reads_the_same_in_each_pytest(pytester: pytest.Pytester, opti
     AssertionError: None of 2 notices match; expected one with
         e_n = 'cyd'
         token_auth = ***
-        long = 'uuuuuuuuuuuuuuu...uuuuuuuuuuuuuuuu'
+        long = 'uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu'
     Pushed, nearest first; ! marks what differs:
       https://***@matomo.example.com/
       ! e_n = 'ada'

@@ -302,13 +302,35 @@ def test_the_repr_shows_neither_token_nor_password(notices: Recorder) -> None:
     assert notices == ["https://ada:sekret@matomo.example.com/?token_auth=sekret&a=1"]
 
 
-def test_long_names_and_values_are_shortened(notices: Recorder) -> None:
-    push(f"{URI}/{'p' * 200}", **{"n" * 200: "v" * 200, "several": ["w" * 50] * 20})
-    text = failure(notices, absent="u" * 500)
-    assert (
-        max(map(len, text.splitlines())) <= 68
-    )  # pytest puts 12 characters before it, in a method of a class
-    assert text.count("...") == 5
+def test_what_differs_is_shown_in_full(notices: Recorder) -> None:
+    same = "https://myapp.example.com/worker/" + "w" * 200
+    push(URI, url=f"{same}/jobs/{same}")
+    text = failure(notices, url=f"{same}/job/{same}")
+    assert f"    url = '{same}/job/{same}'" in text.splitlines()
+    assert f"  ! url = '{same}/jobs/{same}'" in text.splitlines()
+
+
+def test_long_names_and_what_does_not_differ_are_shortened(notices: Recorder) -> None:
+    push(f"{URI}/{'p' * 200}", **{"n" * 200: "v" * 200, "several": ["w" * 50] * 20, "same": "s" * 200})
+    lines = failure(notices, absent="u", same="s" * 200).splitlines()
+    assert f"    same = '{'s' * 200}'" in lines  # as it is expected
+    lines.remove(f"    same = '{'s' * 200}'")
+    assert max(map(len, lines)) <= 68  # pytest puts 12 characters before it, in a method of a class
+
+
+@pytest.mark.parametrize("name", ["self", "uri", "params", "expected", "recorder"])
+def test_any_name_may_be_that_of_a_parameter(notices: Recorder, name: str) -> None:
+    push(URI, **{name: "x"})
+    assert notices.matching(**{name: "x"}) == notices
+    assert notices.matching(**{name: "y"}) == []
+    assert notices.assert_one(**{name: "x"}) == notices[0]
+
+
+def test_each_part_of_a_token_is_masked(notices: Recorder) -> None:
+    push(f"{URI}?token_auth[]=sekret&token_auth%5B%5D=sekret")
+    assert "sekret" not in failure(notices, a=1)
+    assert "sekret" not in repr(notices)
+    assert "sekret" not in repr(notices[0].params)
 
 
 def test_long_values_that_differ_at_their_ends_are_told_apart(notices: Recorder) -> None:
@@ -374,6 +396,20 @@ def test_recorders_may_end_in_any_order(server: HTTPServer) -> None:
         push(a=2)
     push(uri + "after")
     assert (outer, inner) == ([], ["?a=1", "?a=2"])
+    assert paths(server) == ["/after"]
+
+
+def test_one_object_may_record_more_than_once(server: HTTPServer) -> None:
+    again = recording()
+    with again as outer:
+        push(a=1)
+        with again as inner:
+            push(a=2)
+        push(a=3)
+    with again as later:
+        push(a=4)
+    push(server.url_for("/after"))
+    assert (outer, inner, later) == (["?a=1", "?a=3"], ["?a=2"], ["?a=4"])
     assert paths(server) == ["/after"]
 
 
