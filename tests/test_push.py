@@ -255,17 +255,18 @@ def test_memory_of_a_waiting_notice_is_little_more_than_its_uri() -> None:
     ended = script(
         """
         import socket, tracemalloc, givenotice
-        silent = socket.create_server(("127.0.0.1", 0))
-        base = "http://127.0.0.1:%s/matomo.php?idsite=1&rec=1&x=" % silent.getsockname()[1] + "x" * 90
-        givenotice.push(base)
-        connection, _ = silent.accept()
-        connection.recv(1)  # a worker that sends has imported all that it needs
-        tracemalloc.start()
-        before, _ = tracemalloc.get_traced_memory()
-        for number in range(5000):
-            assert givenotice.push(base + str(number))
-        after, _ = tracemalloc.get_traced_memory()
-        print((after - before) / 5000)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            base = "http://127.0.0.1:%s/matomo.php?idsite=1&rec=1&x=" % silent.getsockname()[1] + "x" * 90
+            givenotice.push(base)
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)  # a worker that sends has imported all that it needs
+                tracemalloc.start()
+                before, _ = tracemalloc.get_traced_memory()
+                for number in range(5000):
+                    assert givenotice.push(base + str(number))
+                after, _ = tracemalloc.get_traced_memory()
+                print((after - before) / 5000)
         """,
         GIVENOTICE_EXIT_TIMEOUT="0",
     )
