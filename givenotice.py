@@ -1357,8 +1357,11 @@ def _record(uri: str | None, params: dict[str, Any]) -> bool:
         uri = os.environ.get("GIVENOTICE_URI") or None
     if uri is None and not params:
         return False
-    _recording[-1].append(Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params)))
-    return True
+    notice = Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params))
+    for recorder in _recording[-1:]:  # none, if the last recording ended just now
+        recorder.append(notice)
+        return True
+    return False
 
 
 def _expected(params: dict[str, Any]) -> dict[str, Any]:

@@ -413,6 +413,18 @@ def test_one_object_may_record_more_than_once(server: HTTPServer) -> None:
     assert paths(server) == ["/after"]
 
 
+def test_a_recording_may_end_while_a_notice_is_made() -> None:
+    class Last(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            recorded.__exit__()
+            return super().__iter__()
+
+    recorded = recording()
+    notices = recorded.__enter__()
+    assert not push(URI, a=Last("x"))
+    assert notices == []
+
+
 def test_an_exception_passes_and_ends_the_recording(server: HTTPServer) -> None:
     with pytest.raises(RuntimeError, match="mine"), recording():
         raise RuntimeError("mine")

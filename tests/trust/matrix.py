@@ -49,10 +49,17 @@ def order(row: Row) -> list[tuple[str, int]]:
 
 
 def table(rows: list[Row]) -> str:
+    """What all of *rows* come to, and behind it the table, folded: it is long."""
     head = ["where", "what was run", "times", "notices", "lost", "twice", "bad ends"]
     lines = [head, ["---", "---", *["---:"] * 5]]
     lines += [[*row[:2], *map(shown, row[2:])] for row in rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    times, notices, lost, twice, bad_ends = (sum(filter(None, column)) for column in list(zip(*rows))[2:])
+    return (
+        f"<details><summary>{shown(times)} runs of {len(rows)} kinds, {shown(notices)} notices: "
+        f"{lost} lost, {twice} twice, {bad_ends} bad ends (the table)</summary>\n\n"
+        + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        + "\n</details>\n"
+    )
 
 
 def shown(number: int | None) -> str:
@@ -61,8 +68,8 @@ def shown(number: int | None) -> str:
 
 def names(text: str) -> list[tuple[str, str]]:
     """The first two cells of each row of the table in *text*."""
-    lines = text.partition(BEGIN)[2].partition(END)[0].splitlines()[2:]
-    return [(cells[1].strip(), cells[2].strip()) for cells in (line.split("|") for line in lines)]
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|", text.partition(BEGIN)[2].partition(END)[0], re.M)
+    return rows[2:]
 
 
 def write() -> None:
