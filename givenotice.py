@@ -1490,15 +1490,14 @@ def _copies() -> list[dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Send notices from the command line; the exit status."""
-    stdout: Any = sys.stdout  # None where it is closed
     try:
         try:
             return _command(argv)
         finally:
-            if stdout is not None:
-                stdout.flush()  # at the exit it would be too late to tell what went wrong
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at the exit it would be too late to tell what went wrong
     except OSError as error:  # the reader has left, as `head` does, or the disk is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left at the exit
         if not isinstance(error, BrokenPipeError):
             _complain(f"Cannot write: {error.strerror}.")
         return 1
