@@ -1492,15 +1492,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Send notices from the command line; the exit status."""
     try:
         try:
-            return _command(argv)
+            status = _command(argv)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # at the exit it would be too late to tell what went wrong
     except OSError as error:  # the reader has left, as `head` does, or the disk is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left at the exit
+        _abandon(1)
         if not isinstance(error, BrokenPipeError):
             _complain(f"Cannot write: {error.strerror}.")
-        return 1
+        status = 1
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _abandon(2)
+    return status
+
+
+def _abandon(descriptor: int) -> None:
+    """At the exit Python writes what a stream has left, and fails if it still cannot: with status 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _command(argv: Sequence[str] | None) -> int:

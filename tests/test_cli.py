@@ -354,8 +354,9 @@ def test_wrong_usage_without_stderr_is_still_an_error(arguments: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_wrong_usage_with_a_full_stderr_is_still_an_error() -> None:
-    ended = shell("givenotice ping 2>/dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_wrong_usage_with_a_full_stderr_is_still_an_error(unbuffered: str) -> None:
+    ended = shell("givenotice ping 2>/dev/full", PYTHONUNBUFFERED=unbuffered)
     assert (ended.status, ended.out) == (2, "")
 
 
@@ -382,10 +383,10 @@ def test_what_cannot_be_printed_is_told_in_a_sentence(arguments: str, unbuffered
     assert ended.err == "givenotice: error: Cannot write: No space left on device.\n"
 
 
-def test_a_full_stderr_keeps_nothing_from_being_sent(origin: servers.Origin) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("a device of Linux")
-    ended = shell('givenotice -v "$BASE/a" 2>/dev/full', BASE=origin.base)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_stderr_keeps_nothing_from_being_sent(unbuffered: str, origin: servers.Origin) -> None:
+    ended = shell('givenotice -v "$BASE/a" 2>/dev/full', BASE=origin.base, PYTHONUNBUFFERED=unbuffered)
     assert (ended.status, ended.out) == (0, "")
     assert origin.targets == ["/a"]
 
