@@ -23,6 +23,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what signal is made of; signal itself takes 3 ms
 import atexit
 import os
 import sys
@@ -31,7 +32,8 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
-from itertools import count
+from itertools import repeat
+from operator import length_hint
 from time import monotonic, sleep, strftime, time
 
 TYPE_CHECKING = False
@@ -78,17 +80,28 @@ EXIT_TIMEOUT = _setting("GIVENOTICE_EXIT_TIMEOUT", 2.0)  # seconds for the exit 
 BACKLOG = int(_setting("GIVENOTICE_BACKLOG", 10_000))  # notices that may wait; the next is dropped
 
 # Fixed by measurement.
-WORKERS = 100  # threads at most; with them 1 000 notices to a server that takes 100 ms are sent in 1.2 s
-IDLE = 2.0  # seconds after which an idle worker ends, and closes its connections
-PATIENCE = 0.002  # seconds that a worker waits for a server before it brings in another for other work
-QUIET = 0.002  # seconds that a connection rests before it serves again, if no keep-alive was promised
-KEPT = 4  # connections that a worker keeps alive, each to another origin
-GRACE = 0.25  # seconds of the exit that are kept for workers to leave after their requests were cut
-REDIRECTS = 5  # redirects that one notice may follow
-BODY = 65_536  # bytes of an answer that are read, at most, to keep the connection alive
-BULK = 500  # notices in one bulk request to Matomo
+IDLE = 2.0  # seconds after which an idle dispatcher ends its thread
+SENDERS = 90  # for one server; with them 1,000 notices to one that takes 100 ms are sent in 1.3 s
+SENDERS_UNANSWERED = 16  # for a server that has not answered yet
+WORKERS = 100  # senders in all
+ORDERED = 3  # notices that may wait for each sender before there is another
+LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
+REPORT = 0.02  # seconds between two reports of a sender
+GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
+ADDRESS = 0.5  # seconds for one address of a host that has others
+REDIRECTS = 5  # that one notice may follow
+LOCATION = 8_192  # characters of a redirect's target
+BODY = 65_536  # bytes of Matomo's answer that are read
+WARN_PAUSE = 60.0  # seconds between two warnings of one origin
+BULK = 500  # notices in one bulk request to Matomo, at most
+BULK_LEAST = 20
+BULK_FIRST = 100
+BULK_SECONDS = 0.5  # that a bulk request should take
+BULK_PAUSE = 60.0  # seconds without bulk after an endpoint refused it
 BULK_BYTES = 512_000  # bytes in one bulk request; web servers refuse bodies over 1 MB
 LONG = 7_500  # bytes of a query beyond which Matomo gets it as a form; web servers answer 8 KB with 414
+_FOREVER = threading.TIMEOUT_MAX / 2  # seconds; a lock takes no more
+_FULL = "the queue is full"
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -365,7 +378,121 @@ def _age(cdt: str) -> float:
     return time() - seconds
 
 
-# --- Push: from the caller into the queue, without waiting ------------------------------------
+# --- Matomo in bulk: what a request holds, and what its answer proves ---------------------------------
+
+
+def _endpoint(uri: str) -> str | None:
+    """The Matomo endpoint that *uri* is a tracking request for, else None."""
+    base, _, query = uri.partition("#")[0].partition("?")
+    query = f"&{query}"
+    return base if "&idsite=" in query and "&rec=" in query else None
+
+
+def _token(query: str) -> str:
+    """The token in a query, encoded as it stands there; "" if there is none."""
+    # Somebody may have encoded letters of the name.
+    if "token_auth" not in (_decode(query) if "%" in query else query):
+        return ""
+    pairs = [part.partition("=") for part in query.split("&")]
+    return next((value for name, _, value in reversed(pairs) if _decode(name) == "token_auth"), "")
+
+
+def _site(query: str) -> tuple[str, str]:
+    """What decides whether Matomo accepts a notice: the site and the token."""
+    pairs = dict(part.partition("=")[::2] for part in query.split("&"))
+    return pairs.get("idsite", ""), _token(query)
+
+
+def _bulk_body(queries: list[str]) -> tuple[bytes, str]:
+    """The body of a bulk request, and its content type.
+
+    A token that is marked "secure only" must be in PHP's $_POST, any other in the JSON of its notice. This
+    body is both: parsed as a form it has one variable, token_auth, since every other & is escaped.
+    """
+    from json import dumps
+
+    requests = dumps(["?" + query for query in queries])
+    token = next(filter(None, map(_token, queries)), "")
+    if not token:
+        return f'{{"requests": {requests}}}'.encode(), "application/json"
+    requests = requests.replace("&", "\\u0026")
+    return f'{{"_": "&token_auth={token}&", "requests": {requests}}}'.encode(), _FORM
+
+
+def _bulk_counts(answer: bytes) -> tuple[int, int] | None:
+    """How many notices were tracked, and were invalid, by Matomo's JSON, which may follow a PHP warning."""
+    from json import JSONDecoder
+
+    text = answer.decode("utf-8", "replace")
+    try:
+        told, _ = JSONDecoder().raw_decode(text, text.rindex('{"'))
+        tracked, invalid = told["tracked"], told["invalid"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (tracked, invalid) if type(tracked) is type(invalid) is int and tracked >= 0 <= invalid else None
+
+
+class _Matomo:
+    """What is known of an endpoint: how many notices it takes at once. Only its one sender writes this."""
+
+    def __init__(self) -> None:
+        self.size = BULK_FIRST  # notices in one bulk request
+        self.bulk_from = 0.0  # monotonic time; before it, each notice goes singly
+        self.alone = False  # the next notice goes singly
+        self.proven: set[tuple[str, str]] = set()  # sites of which it has stored notices
+
+    def most(self) -> int:
+        """How many notices the next request may hold."""
+        return 1 if self.alone or monotonic() < self.bulk_from else self.size
+
+    def judge(self, queries: list[str], status: int, answer: bytes, seconds: float) -> tuple[int, int]:
+        """How many notices of a request were stored, and up to which one they must not be sent again.
+
+        Those behind it have not been looked at. *status* is 0 where there was no answer.
+        """
+        asked = len(queries)
+        stored = 200 <= status < 300
+        if asked == 1:
+            self.proven.update(map(_site, queries[: int(stored)]))
+            return int(stored), 1
+        counts = (asked, 0) if status == 204 or answer.startswith(b"GIF8") else _bulk_counts(answer)
+        if (300 <= status < 418 and status != 408) or (stored and counts == (0, 0)):
+            self.bulk_from = monotonic() + BULK_PAUSE
+            return 0, 0
+        if status == 500 and counts:
+            return 0, self.find_poison(queries, counts[0])
+        if not status:  # perhaps it was too much for the time of a request
+            self.adapt(asked / 2, max(seconds, BULK_SECONDS))
+        if not counts or not stored:  # nobody knows
+            return 0, asked
+        self.adapt(asked, seconds)
+        if counts[0] >= asked:
+            self.proven.update(map(_site, queries))
+        return min(counts[0], asked), asked
+
+    def find_poison(self, queries: list[str], tracked: int) -> int:
+        """Up to which notice Matomo looked at a bulk request that it ended with an error.
+
+        It tells how many it had tracked by then; it may have rolled them back. Those that it had skipped as
+        invalid are not in that number, so it is counted in notices of sites that it is known to accept.
+        """
+        if not tracked:  # nothing is stored: either its first notice is at fault, or bulk is not wanted
+            if self.alone:
+                self.bulk_from = monotonic() + BULK_PAUSE
+            self.alone = not self.alone
+            return 0
+        sites = [_site(query) for query in queries]
+        known = {sites[0]} if len(set(sites)) == 1 else self.proven
+        accepted = [number for number, site in enumerate(sites) if site in known]
+        return accepted[tracked] + 1 if tracked < len(accepted) else len(queries)
+
+    def adapt(self, notices: float, seconds: float) -> None:
+        """Choose the size of the next bulk request. A few quick notices tell nothing of the pace."""
+        if notices >= self.size or seconds >= BULK_SECONDS:
+            self.size = int(max(BULK_LEAST, min(notices * BULK_SECONDS / max(seconds, 0.001), BULK)))
+
+
+# --- Push: from the caller into the inbox of the dispatcher -------------------------------------------
 
 
 class Stats(namedtuple("Stats", "pushed sent failed dropped pending")):
@@ -375,588 +502,757 @@ class Stats(namedtuple("Stats", "pushed sent failed dropped pending")):
     pushed: int  # the sum of the others
     sent: int  # the server answered that it has it
     failed: int  # sent, or tried to; the server refused, or nobody knows
-    dropped: int  # never tried: malformed, no URI, disabled, the queue full, or the time for the exit over
-    pending: int  # waiting, or under way
-
-
-class _Marker:
-    """A flush() on its way through queue and lanes; `done` opens when all before it is dealt with."""
-
-    __slots__ = ("done", "places")
-
-    def __init__(self) -> None:
-        self.places = 1  # in which it stands: the queue first, then each lane that was busy
-        self.done = allocate_lock()
-        self.done.acquire()
-
-    def leave_place(self) -> None:
-        self.places -= 1
-        if not self.places:
-            self.done.release()
-
-
-class _State:
-    """All that belongs to one process. A forked child gets a new one, with nothing of its parent's in it.
-
-    `push` takes no lock that another thread could hold, nor could a signal handler that interrupts it meet
-    a lock that it holds itself: it appends to a deque, and wakes a worker by the release of a raw lock. What
-    workers share is under `lock`. It is reentrant, as flush and stats may be called in a handler that
-    interrupts them; which is why they change nothing of it.
-    """
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.queue: deque[Any] = deque()  # of URIs, and of the markers of flush
-        self.room = 0  # push may append while the queue is shorter; 0 sends it to _enqueue, to look closer
-        self.known: tuple[str, ...] = ()  # origins found valid
-        self.drops = count()  # its next() is atomic, so that push can count, too
-        self.overflow = False
-        self.wake = allocate_lock()  # locked: nobody was called; an idle worker waits to acquire it
-        self.wake.acquire()
-        self.lock = threading.RLock()
-        self.crew: set[_Worker] = set()
-        self.none = allocate_lock()  # locked as long as there are workers
-        self.idle = 0  # workers that wait for `wake`
-        self.lanes: dict[Any, deque[Any]] = {}  # what is under way, and what waits for it in order
-        self.bulkless: deque[str] = deque(maxlen=1000)  # Matomo endpoints that refuse bulk
-        self.sick: set[str] = set()  # origins that failed last time
-        self.held = 0  # notices taken from the queue and not dealt with
-        self.sent = self.failed = self.dropped = 0
-        self.stop = False  # workers: leave
-        self.closed = False  # the exit is over: nothing is taken any more
-        self.leave = float("inf")  # when workers must be gone
-        self.finalizer: Any = None
-
-
-_state = _State()
-_recording: list[Recorder] = []
+    dropped: int  # never tried: malformed, no URI, disabled, the queue full, or no time left at the exit
+    pending: int  # queued, or on its way
 
 
 def push(uri: str | None = None, /, **params: Value) -> bool:
     """Queue one notice to *uri*, by default $GIVENOTICE_URI, with *params* set on it as by `build_uri`.
 
-    True if it was taken; False if it was dropped: no URI, malformed, GIVENOTICE_DISABLED=1, or queue full.
-    Returns at once, and raises nothing but under the recorder of a test.
+    True if it was taken; False if it was dropped: no URI, malformed, GIVENOTICE_DISABLED=1, or a full queue.
+    Never blocks, and never raises except under the recorder of a test.
     """
     try:
-        state = _state
-        # All that the caller pays while a worker is awake; `room` is 0 when anything needs a closer look.
-        room = len(state.queue) < state.room and not params and not DISABLED
-        if room and type(uri) is str and uri.startswith(state.known):
-            state.queue.append(uri)
+        if _recorders:
+            return _record(uri, params)
+        dispatcher = _dispatcher
+        # Most calls end here: where the origin is known to be valid, a sender can check the rest.
+        valid = not params and type(uri) is str and uri.startswith(dispatcher.known)
+        if valid and len(dispatcher.inbox) + dispatcher.held < BACKLOG and not DISABLED:
+            dispatcher.inbox.append(uri)
+            if not dispatcher.awake[0]:
+                dispatcher.ring()
             return True
-        return _sink(uri, params)
+        return _check_and_push(uri, params)
     except Exception:
-        if _recording:
+        if _recorders:
             raise
         return False
 
 
-def _enqueue(uri: str | None, params: dict[str, Any]) -> bool:
-    """The sink of production: check the notice, put it in the queue, see to it that a worker will look."""
-    state = _own_state()
+def _origin(uri: str) -> str:
+    """scheme://host:port of a valid URI, for the log, too: without user and password."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
+
+
+class _Dropped(Exception):
+    """Why a notice was not taken, in words that may be logged."""
+
+
+def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
+    dispatcher = _own_dispatcher()
     try:
+        if DISABLED:
+            raise _Dropped("givenotice is disabled")
         if uri is None:
             uri = os.environ.get("GIVENOTICE_URI", "")
-        if params or type(uri) is not str or not uri.startswith(state.known):
-            uri = build_uri(uri, **params)
-            origin = "/".join(uri.split("/", 3)[:3]) + "/"
-            if origin not in state.known:
-                state.known = (*state.known[-7:], origin)
-        if not DISABLED and not state.closed:
-            if len(state.queue) + state.held < BACKLOG:
-                state.queue.append(uri)
-                if not state.room:
-                    _rouse(state)
-                return True
-            state.overflow = True
-    except Exception:
-        pass
-    next(state.drops)
-    return False
-
-
-_sink = _enqueue  # the seam: the recorder of the tests puts its own in here
-
-
-def _own_state() -> _State:
-    """The state of this process, also where a fork passed our hook by (uWSGI can do that)."""
-    if _state.pid != os.getpid():
-        _after_fork_in_child()
-    return _state
-
-
-def _rouse(state: _State) -> bool:
-    """Wake an idle worker, or start another; wait for nothing. False if there can be none."""
-    awake = False
-    try:
-        _admit(state, True)  # before the rest: whoever pushes in between need not come here
-        if state.idle:
-            _release(state.wake)
-        elif len(state.crew) < WORKERS:
-            _finalize_in_multiprocessing(state)
-            _start(state)
-        awake = True
-    except Exception:  # no thread to be had: at a limit, in some subinterpreters, at the exit of 3.12.1
-        pass
-    finally:
-        if not awake:
-            _admit(state, False)
-    return awake
-
-
-def _start(state: _State) -> None:
-    worker = _Worker(state, state.leave)
-    try:
-        state.crew.add(worker)  # before it runs: the exit must know of it, and wait
-        state.none.acquire(False)
-        # Not Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads,
-        # and for ever at the end of the interpreter before 3.12.
-        start_new_thread(_run, (worker,))
-    except BaseException:
-        _discharge(worker)
-        raise
-
-
-def _discharge(worker: _Worker) -> None:
-    state = worker.state
-    state.crew.discard(worker)
-    if not _working(state):
-        _admit(state, False)  # the next push calls somebody
-    if not state.crew:
-        _release(state.none)
-
-
-def _release(lock: Any) -> None:
-    try:
-        lock.release()
-    except RuntimeError:  # another was as quick
-        pass
-
-
-def _admit(state: _State, awake: bool) -> None:
-    """Let push append without a closer look as long as a worker is awake, who looks at the queue again."""
-    state.room = max(0, BACKLOG - state.held) if awake and not state.closed and not _recording else 0
+        uri = build_uri(uri, **params)
+        if dispatcher.stop:
+            raise _Dropped("the process has ended")
+        if len(dispatcher.inbox) + dispatcher.held >= BACKLOG:
+            raise _Dropped(_FULL)
+        dispatcher.remember(uri)
+        dispatcher.put(uri)
+        return True
+    except Exception as error:
+        dispatcher.drop(error)
+        return False
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Wait until all that was pushed before was dealt with, at most *timeout* seconds; True if so.
+    """Wait until all that was pushed before the call was sent, failed or dropped; True if so.
 
-    The default is EXIT_TIMEOUT.
+    Waits at most *timeout* seconds, by default EXIT_TIMEOUT.
     """
-    state = _own_state()
-    deadline = monotonic() + max(
-        0.0, min(EXIT_TIMEOUT if timeout is None else timeout, threading.TIMEOUT_MAX / 2)
-    )
-    with state.lock:
-        if state.closed or not (state.queue or state.held):
-            return not state.held
-    marker = _Marker()
-    state.queue.append(marker)
-    if not state.room and not _rouse(state) and not state.crew:
-        _work(_Worker(state, deadline))  # here, then
-    return marker.done.acquire(True, max(0.0, deadline - monotonic()))
+    dispatcher = _own_dispatcher()
+    deadline = monotonic() + max(0.0, min(EXIT_TIMEOUT if timeout is None else timeout, _FOREVER))
+    if dispatcher.stop or not dispatcher.stats().pending:
+        return not dispatcher.stats().pending
+    wish = _Flush()
+    if not dispatcher.put(wish):
+        dispatcher.run(deadline)  # no thread can be started: the work is done here
+    try:
+        return wish.done.acquire(True, max(0.0, deadline - monotonic()))
+    finally:
+        wish.abandoned = True
 
 
 def stats() -> Stats:
     """How many notices were pushed, sent, failed, dropped, and are pending."""
-    state = _own_state()
-    with state.lock:
-        dropped = state.dropped + int(repr(state.drops)[len("count(") : -1])
-        done = (state.sent, state.failed, dropped, _waiting(state) + state.held)
-    return Stats(sum(done), *done)
+    return _own_dispatcher().stats()
 
 
-def _waiting(state: _State) -> int:
-    return sum(type(item) is not _Marker for item in state.queue.copy())
-
-
-# --- Work: from the queue to the server, in background threads ---------------------------------
+# --- Dispatch: the one thread that decides ------------------------------------------------------------
 #
-# A worker takes what is next, sends it, and ends when there was nothing to do for IDLE seconds. One that
-# must wait for a server while there is work brings in another, so that a single notice, or a quick server,
-# costs one thread, and a burst to a slow one gets many.
-#
-# What is under way has a lane, in which what must wait for it stands in order. A plain notice has a lane of
-# its own. A Matomo endpoint has one for all its notices, since Matomo splits a visitor into several visits
-# where his hits arrive side by side; what waits there goes as one bulk request.
+# Everybody else only appends to its inbox and rings: callers a notice or a flush, senders a report. The
+# dispatcher alone sorts notices, starts senders, cuts requests off, counts and logs. It alone writes the
+# attributes of _Dispatcher, _Destination and _Epoch, where a comment does not say otherwise; so nothing of
+# it needs a lock, but for `stats`, which reads it from other threads.
 
 
-class _Worker:
-    """One thread's kept-alive connections, and the time that its request may take."""
+class _Flush:
+    """The wish to know when all that was pushed before is dealt with."""
 
-    def __init__(self, state: _State, leave: float) -> None:
-        self.state = state
-        self.leave = leave  # when it must be gone; finite where flush does the work itself, and in the shell
-        self.deadline = 0.0  # of the request under way
-        self.links: dict[Any, Any] = {}
-        self.socket: Any = None  # of the request under way: the exit shuts it down
-        self.waits = False  # for a server, beyond PATIENCE; or it is about to leave
+    def __init__(self) -> None:
+        self.done = allocate_lock()
+        self.done.acquire()
+        self.abandoned = False  # its caller waits no longer
+
+    def enter(self, dispatcher: _Dispatcher) -> None:
+        epoch = dispatcher.epochs[-1]
+        epoch.flushes = [flush for flush in epoch.flushes if not flush.abandoned] + [self]
+        if epoch.left:
+            dispatcher.epochs.append(_Epoch())
+        dispatcher.close_epochs()
+
+
+class _Leave:
+    """The wish that an idle dispatcher ends its thread; `done` opens when it has, or is busy."""
+
+    def __init__(self) -> None:
+        self.done = allocate_lock()
+        self.done.acquire()
+
+    def enter(self, dispatcher: _Dispatcher) -> None:
+        if dispatcher.held:
+            self.done.release()
+        else:
+            dispatcher.leaving.append(self.done)
+
+
+class _Epoch:
+    """The notices between two flushes: how many are left, and the flushes that wait for them."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.flushes: list[_Flush] = []
+
+
+class _Report:
+    """What became of some notices. Their sender writes it, and then puts it into the inbox."""
+
+    def __init__(self, sender: _Sender) -> None:
+        self.sender = sender
+        self.outcomes: list[tuple[_Epoch, str, str, float]] = []  # what, why, seconds
+        self.answered = False  # by an HTTP server
+        self.tls_failed = False
+        self.last = False
+
+    def enter(self, dispatcher: _Dispatcher) -> None:
+        dispatcher.settle(self)
+
+
+class _Destination:
+    """Where notices go: an origin, or an endpoint of Matomo."""
+
+    def __init__(self, origin: str, matomo: _Matomo | None) -> None:
+        self.origin = origin
+        self.matomo = matomo
+        self.waiting: deque[tuple[str, _Epoch]] = deque()  # senders take from it
+        self.senders: set[_Sender] = set()
+        self.received = 0  # notices, ever
+        self.begun = 0  # requests, at the last look
+        self.look = 0.0  # monotonic time of the next one
+        self.answered = False
+
+    def most(self) -> int:
+        """Matomo splits a visit whose hits arrive side by side; a server that never answered needs few."""
+        return 1 if self.matomo else SENDERS if self.answered else SENDERS_UNANSWERED
+
+    def wanted(self, now: float) -> int:
+        """How many senders to add: one to begin with, then twice as many while they wait for the server.
+
+        Four notices are no reason for a second one: few notices arrive in order, and never side by side.
+        """
+        senders = len(self.senders)
+        if not self.waiting:
+            return 0
+        if senders and (not self.crowded() or now < self.look):
+            return 0
+        begun, self.look = self.received - len(self.waiting), now + LOOK
+        waits = begun - self.begun < senders
+        self.begun = begun
+        return min(max(1, senders), self.most() - senders) if waits or not senders else 0
+
+    def crowded(self) -> bool:
+        """Whether there is a reason for more senders."""
+        return len(self.waiting) > ORDERED * len(self.senders) and len(self.senders) < self.most()
+
+
+class _Dispatcher:
+    """All that belongs to one process. A forked child gets a new one, with nothing of its parent's in it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        # What callers write: by single operations that a signal handler, or another thread, cannot break.
+        self.inbox: deque[Any] = deque()  # of URIs, and of what has a method `enter`
+        self.awake = _flag()  # 1: the dispatcher will look at the inbox without a ring
+        self.bell = allocate_lock()  # locked: nobody rang
+        self.bell.acquire()
+        self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
+        self.drops = repeat(None, sys.maxsize)  # next() counts, and can be interrupted by anything
+        self.notes: deque[Exception] = deque(maxlen=1000)  # why notices were dropped, for the log
+        # What the dispatcher writes.
+        self.role = allocate_lock()  # held by the thread that is the dispatcher
+        self.counting = threading.RLock()  # for stats, which a signal handler may call
+        self.held = self.sent = self.failed = self.dropped = 0
+        self.epochs: deque[_Epoch] = deque([_Epoch()])
+        self.destinations: dict[str, _Destination] = {}
+        self.endpoints: dict[str, _Matomo] = {}
+        self.senders: set[_Sender] = set()
+        self.leaving: list[Any] = []
+        self.deadline = _FOREVER  # monotonic time at which a dispatcher in a caller's thread must be back
+        self.log = _Log()
+        self.network = _Network()
+        # What the exit and forks write.
+        self.stop = False
+        self.finalizer: Any = None
+
+    # Callers: append first, then look. So nothing is overlooked.
+
+    def put(self, item: Any) -> bool:
+        """Append to the inbox without waiting. False if no thread can be started to look at it."""
+        self.inbox.append(item)
+        return bool(self.awake[0]) or self.ring()
+
+    def ring(self) -> bool:
+        """Wake the dispatcher, or start its thread."""
+        if self.pid != os.getpid():  # a fork that passed the hooks by: the last item is the child's own
+            return _own_dispatcher().put(self.inbox.pop())
+        try:
+            self.awake[0] = 1
+            if self.role.locked():
+                _release(self.bell)
+            else:
+                _finalize_in_multiprocessing(self)
+                _start(self.run)  # of two that are started at once, the second ends at once
+            return True
+        except Exception:  # at a limit, in some subinterpreters, at the exit of 3.12.0 to 3.12.2
+            self.awake[0] = 0
+            return False
+        except BaseException:  # a signal handler that raises
+            self.awake[0] = 0
+            raise
+
+    def remember(self, uri: str) -> None:
+        if not uri.startswith(self.known):
+            self.known = (*self.known[-7:], uri[: uri.index("/", 8) + 1])
+
+    def drop(self, reason: Exception) -> None:
+        """Count a notice that was not taken; the dispatcher logs it, if there is a log."""
+        next(self.drops)
+        if "logging" in sys.modules and not self.stop:
+            self.notes.append(reason)
+            self.awake[0] or self.ring()
+
+    def stats(self) -> Stats:
+        with self.counting:
+            dropped = self.dropped + sys.maxsize - length_hint(self.drops)
+            queued = sum(type(item) is str for item in self.inbox.copy())
+            done = (self.sent, self.failed, dropped, queued + self.held)
+        return Stats(sum(done), *done)
+
+    # The dispatcher.
+
+    def run(self, deadline: float = _FOREVER) -> None:
+        """Look at the inbox until there was nothing to do for IDLE seconds, or until *deadline*."""
+        if not self.role.acquire(False):
+            return
+        try:
+            self.deadline = deadline
+            busy = monotonic()
+            while not self.stop and not self.leaving and monotonic() < min(deadline, busy + IDLE):
+                self.awake[0] = 1
+                self.read_inbox()
+                pause = min(self.assign(), deadline - monotonic())
+                if self.held:
+                    busy = monotonic()
+                elif deadline < _FOREVER:
+                    break
+                self.awake[0] = 0
+                if not self.inbox:
+                    self.bell.acquire(True, max(0.0, pause))
+        finally:
+            self.step_down()
+
+    def step_down(self) -> None:
+        leaving, self.leaving = self.leaving, []
+        _release(self.role)
+        # Only now, or the flag could stay set by a caller that saw the role taken.
+        self.awake[0] = 0
+        for done in leaving:
+            done.release()
+        if self.inbox and not self.stop and self.deadline == _FOREVER:  # it came at the last moment
+            self.ring()
+
+    def read_inbox(self) -> None:
+        for _ in range(len(self.inbox)):
+            with self.counting:
+                item = self.inbox.popleft()
+                if type(item) is str:
+                    self.sort(item)
+                else:
+                    item.enter(self)
+            if type(item) is not str:
+                self.log.report(item)
+        while self.notes:
+            self.log.drop(self.notes.popleft())
+        if len(self.inbox) + self.held <= BACKLOG // 2:
+            self.log.recovered("", "The queue of notices has room again.")
+
+    def sort(self, uri: str) -> None:
+        """Queue a notice for its destination."""
+        endpoint = _endpoint(uri)
+        key = endpoint or _origin(uri)
+        destination = self.destinations.get(key)
+        if destination is None:
+            matomo = self.endpoints.setdefault(endpoint, _Matomo()) if endpoint else None
+            destination = self.destinations[key] = _Destination(_origin(uri), matomo)
+        epoch = self.epochs[-1]
+        destination.waiting.append((uri, epoch))
+        destination.received += 1
+        epoch.left += 1
+        self.held += 1
+
+    def settle(self, report: _Report) -> None:
+        """Count what became of notices, and let their sender go if it ends."""
+        for epoch, outcome, _reason, _seconds in report.outcomes:
+            epoch.left -= 1
+            self.held -= 1
+            self.sent += outcome == "sent"
+            self.failed += outcome == "failed"
+            self.dropped += outcome == "dropped"
+        destination = report.sender.destination
+        if report.outcomes:
+            destination.answered = report.answered
+            self.network.suspect |= report.tls_failed
+        if report.last:
+            self.senders.discard(report.sender)
+            destination.senders.discard(report.sender)
+        self.close_epochs()
+
+    def close_epochs(self) -> None:
+        """Let the flushes go before which nothing is left."""
+        while not self.epochs[0].left:
+            for flush in self.epochs[0].flushes:
+                flush.done.release()
+            self.epochs[0].flushes = []
+            if len(self.epochs) == 1:
+                break
+            self.epochs.popleft()
+
+    def assign(self) -> float:
+        """Cut requests off that are out of time, and add senders. Seconds until it must be done again."""
+        now = monotonic()
+        pause = min([IDLE, *(sender.check(now) for sender in self.senders)])
+        for key, destination in list(self.destinations.items()):
+            for _ in range(min(destination.wanted(now), WORKERS - len(self.senders))):
+                self.add_sender(destination)
+            if destination.crowded() and len(self.senders) < WORKERS:
+                pause = min(pause, max(0.0005, destination.look - now))
+            elif not destination.waiting and not destination.senders:
+                del self.destinations[key]
+        return pause
+
+    def add_sender(self, destination: _Destination) -> None:
+        sender = _Sender(self, destination)
+        self.senders.add(sender)
+        destination.senders.add(sender)
+        try:
+            _start(sender.run)
+        except Exception:
+            if len(self.senders) == 1:  # no thread can be started: it sends here
+                sender.run()
+            else:
+                self.senders.discard(sender)
+                destination.senders.discard(sender)
+
+    # The exit.
+
+    def close(self) -> None:
+        """Flush within EXIT_TIMEOUT, of which a part is kept for senders to leave; then let nothing in."""
+        if self.stop:
+            return
+        deadline = monotonic() + EXIT_TIMEOUT
+        grace = min(GRACE, EXIT_TIMEOUT / 2)
+        try:
+            if EXIT_TIMEOUT and flush(EXIT_TIMEOUT - grace):
+                flush(deadline - grace - monotonic())  # what was pushed meanwhile
+        except BaseException:  # Ctrl-C: leave now
+            deadline = 0.0
+        try:
+            self.finish(max(deadline, monotonic() + GRACE / 2))
+        except BaseException:  # pragma: no cover  # another one, within milliseconds
+            pass
+
+    def finish(self, deadline: float) -> None:
+        """Cut off what is under way, and wait until the threads have left.
+
+        The end of the interpreter crashes 1 process in 100 where a thread is inside OpenSSL or an import, and
+        the end of a subinterpreter aborts the process where any thread of it is alive.
+        """
+        self.stop = True
+        self.known = ()
+        _release(self.bell)
+        # With the role this thread is the dispatcher from now on. It never gives it back.
+        taken = self.role.acquire(True, max(0.0, deadline - monotonic()))
+        for sender in list(self.senders):
+            sender.cut()
+        while taken and self.senders and monotonic() < deadline:
+            self.awake[0] = 0
+            if not self.inbox:
+                self.bell.acquire(True, max(0.0, deadline - monotonic()))
+            self.read_inbox()
+        if taken:
+            self.read_inbox()
+            self.give_up()
+        if self.stats().pushed:
+            sleep(0.001)  # the last thread has left our code; let it leave Python's
+
+    def give_up(self) -> None:
+        """Count what is left: queued notices as dropped, those on their way as failed."""
+        for destination in self.destinations.values():
+            for _ in destination.waiting:
+                self.log.line(destination.origin, "dropped", "no time left", 0.0)
+            with self.counting:
+                self.dropped += len(destination.waiting)
+                self.held -= len(destination.waiting)
+                destination.waiting.clear()
+        with self.counting:
+            self.failed, self.held = self.failed + self.held, 0
+
+
+class _Log:
+    """What the dispatcher tells the logger "givenotice" of notices; of a URI only the origin."""
+
+    def __init__(self) -> None:
+        self.failing: set[str] = set()  # origins of which a warning was logged; "" is the queue
+        self.quiet: dict[str, float] = {}  # monotonic time of the next warning at the earliest
+
+    def report(self, report: Any) -> None:
+        """A line at DEBUG for each notice, and one when an origin begins to fail, or works again."""
+        for _, outcome, reason, seconds in getattr(report, "outcomes", ()):
+            origin = report.sender.destination.origin
+            self.line(origin, outcome, reason, seconds)
+            if outcome == "sent":
+                self.recovered(origin, "Notices to %s are delivered again.", origin)
+            elif outcome == "failed":
+                self.fails(origin, "Notices to %s are not delivered: %s.", origin, reason)
+
+    def drop(self, error: Exception) -> None:
+        """A line for a notice that push did not take."""
+        reason = str(error)
+        known = reason.startswith(("The URI ", "Parameter ")) or type(error) is _Dropped
+        self.line("A notice", "dropped", reason if known else type(error).__name__, 0.0)
+        if reason == _FULL:
+            self.fails("", "The queue of notices is full; new ones are dropped.")
+
+    def line(self, origin: str, outcome: str, reason: str, seconds: float) -> None:
+        if outcome == "sent":
+            self.write("DEBUG", "%s: delivered (%s, %.0f ms)", origin, reason, seconds * 1000)
+        else:
+            text = "not delivered" if outcome == "failed" else "dropped"
+            self.write("DEBUG", f"%s: {text} (%s)", origin, reason)
+
+    def fails(self, key: str, message: str, *args: str) -> None:
+        """Warn once: a server that answers some requests and not others is one event, not many."""
+        if key not in self.failing and monotonic() >= self.quiet.get(key, 0.0):
+            if len(self.quiet) >= 1000:
+                self.quiet.clear()
+            self.quiet[key] = monotonic() + WARN_PAUSE
+            self.failing.add(key)
+            self.write("WARNING", message, *args)
+
+    def recovered(self, key: str, message: str, *args: str) -> None:
+        if key in self.failing:
+            self.failing.discard(key)
+            self.write("INFO", message, *args)
+
+    def write(self, level: str, message: str, *args: object) -> None:
+        """Log, unless nobody has imported logging: then there is nobody who could listen."""
+        try:
+            logging = sys.modules["logging"]
+            logger = logging.getLogger("givenotice")
+            if not logger.handlers:
+                logger.addHandler(logging.NullHandler())
+            logger.log(getattr(logging, level), message, *args)
+        except BaseException:  # of a handler of the app's; or logging is just being imported
+            pass
+
+
+# --- Send: plain urllib.request, one connection for each request --------------------------------------
+
+
+class _Network:
+    """The modules that senders need, and TLS. `loading` is held while they load: forks and the exit wait."""
+
+    def __init__(self) -> None:
+        self.loading = threading.RLock()
+        self.context: Any = None
+        self.suspect = False  # a handshake failed, perhaps since the context was made in a bad moment
+        self.retry = 0.0  # monotonic time from which another is made then
+
+    def load(self, tls: bool) -> None:
+        """Import what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
+        with self.loading:
+            import encodings.idna  # noqa: F401  # for getaddrinfo
+            import json  # noqa: F401
+            import urllib.request  # noqa: F401
+
+            if tls and (self.context is None or (self.suspect and monotonic() >= self.retry)):
+                self.load_tls()
+
+    def load_tls(self) -> None:
+        import ssl
+
+        begin, first = monotonic(), self.context is None
+        self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
+        self.suspect = False
+        self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes up to 50 ms
+
+    def tls(self) -> Any:
+        """The TLS context. It is there, except behind a redirect from http to https."""
+        with self.loading:
+            if self.context is None:
+                self.load_tls()
+            return self.context
+
+    def opener(self, dial: Any) -> Any:
+        """urllib.request for http and https alone; connections are made by *dial*, redirects not followed."""
+        from http import client
+        from urllib import request
+
+        def connection(kind: Any) -> Any:
+            def connect(host: str, **options: Any) -> Any:
+                made = kind(host, **options)
+                made._create_connection = dial
+                return made
+
+            return connect
+
+        handler: Any = request.AbstractHTTPHandler()
+        handler.http_request = handler.https_request = handler.do_request_
+        handler.http_open = lambda req: handler.do_open(connection(client.HTTPConnection), req)
+        handler.https_open = lambda req: handler.do_open(
+            connection(client.HTTPSConnection), req, context=self.tls()
+        )
+        opener = request.OpenerDirector()
+        opener.addheaders = [("User-Agent", f"givenotice/{__version__}")]
+        for each in (_proxies(), handler, request.UnknownHandler()):
+            opener.add_handler(each)
+        return opener
+
+
+def _proxies() -> Any:
+    """The proxies of the environment. urllib would write to the port of a SOCKS proxy in the clear."""
+    from urllib import request as urllib_request
+
+    request: Any = urllib_request
+
+    def refuse(req: Any) -> None:
+        if not request.proxy_bypass_environment(req.host):
+            raise OSError(0, "proxies of this kind are not supported")
+
+    proxies = request.getproxies_environment()
+    handler: Any = request.ProxyHandler(proxies)
+    for scheme, usable in {"http": ("http", "https"), "https": ("http",)}.items():
+        kind, separator, _ = proxies.get(scheme, "").partition("://")
+        if separator and kind.lower() not in usable:
+            setattr(handler, f"{scheme}_open", refuse)
+    return handler
+
+
+class _Sender:
+    """A thread that sends what waits for a destination until nothing does. It alone writes its attributes."""
+
+    def __init__(self, dispatcher: _Dispatcher, destination: _Destination) -> None:
+        self.dispatcher = dispatcher
+        self.destination = destination
+        self.deadline = _FOREVER  # of the request under way, monotonic
+        self.grip: Any = None  # a second handle on its socket
+        self.outcome = _Report(self)  # since the last report
+        self.reported = monotonic()
+        self.opener: Any = None
+        self.broken: Exception | None = None  # why there is none
+        try:
+            dispatcher.network.load(tls=destination.origin.startswith("https:"))
+            self.opener = dispatcher.network.opener(self.dial)
+        except Exception as error:
+            self.broken = error
+
+    # For the dispatcher, and the exit.
+
+    def check(self, now: float) -> float:
+        """Cut the request off if it is out of time. Seconds until that is to be looked at again."""
+        if now >= self.deadline:
+            self.cut()
+            return 0.05
+        return max(0.001, min(self.deadline - now, TIMEOUT))  # a request may begin now
+
+    def cut(self) -> None:
+        """Wake the thread up from whatever it waits for in the network."""
+        try:
+            self.grip.shutdown(2)
+        except Exception:  # it was closed just now, or is not connected
+            pass
+
+    # In its own thread.
+
+    def run(self) -> None:
+        try:
+            while self.destination.waiting and not self.over() and not self.surplus():
+                batch = self.take()
+                if batch:
+                    self.deliver(batch)
+                if monotonic() > self.reported + REPORT:  # each report wakes the dispatcher
+                    self.report()
+        finally:
+            self.outcome.last = True
+            self.report()
+
+    def over(self) -> bool:
+        return self.dispatcher.stop or monotonic() >= self.dispatcher.deadline
+
+    def surplus(self) -> bool:
+        """Whether so few notices are on their way that another sender must send them, one after the other."""
+        others = len(self.destination.senders) - 1
+        return others > 0 and others + len(self.destination.waiting) <= ORDERED + 1
+
+    def report(self) -> None:
+        report, self.outcome, self.reported = self.outcome, _Report(self), monotonic()
+        self.dispatcher.put(report)
+
+    def take(self) -> list[tuple[str, _Epoch, Parts]]:
+        """The notices for the next request, from the head of the queue."""
+        waiting, matomo = self.destination.waiting, self.destination.matomo
+        batch: list[tuple[str, _Epoch, Parts]] = []
+        size, most = 0, matomo.most() if matomo else 1
+        while waiting and len(batch) < most:
+            try:
+                uri, epoch = waiting.popleft()
+            except IndexError:  # another sender was faster
+                break
+            try:
+                parts = _split(uri)
+            except ValueError as error:  # what push does not look at, such as control characters
+                self.outcome.outcomes.append((epoch, "dropped", str(error), 0.0))
+                continue
+            size += len(parts[4])
+            if batch and size > BULK_BYTES:
+                waiting.appendleft((uri, epoch))
+                break
+            batch.append((uri, epoch, parts))
+        return batch
+
+    def deliver(self, batch: list[tuple[str, _Epoch, Parts]]) -> None:
+        """Send a batch in one request. What the server has not looked at goes back into the queue."""
+        begin = monotonic()
+        self.deadline = min(begin + TIMEOUT, self.dispatcher.deadline)
+        status, answer = 0, b""
+        try:
+            status, answer = self.request([parts for _, _, parts in batch])
+            reason = str(status)
+        except Exception as error:
+            reason = self.why(error)
+        finally:
+            self.deadline = _FOREVER
+            self.release_grip()
+        seconds, matomo = monotonic() - begin, self.destination.matomo
+        self.outcome.answered = status > 0
+        done, looked_at = int(200 <= status < 300), 1
+        if matomo:
+            queries = [parts[4] for _, _, parts in batch]
+            done, looked_at = matomo.judge(queries, status, answer, seconds)
+        for number, (_, epoch, _) in enumerate(batch[:looked_at]):
+            outcome = "sent" if number < done else "failed"
+            self.outcome.outcomes.append((epoch, outcome, reason, seconds))
+        self.destination.waiting.extendleft((uri, epoch) for uri, epoch, _ in reversed(batch[looked_at:]))
+
+    def request(self, batch: list[Parts]) -> tuple[int, bytes]:
+        """Status and body of the answer to a batch: a GET, or for Matomo a POST, if need be."""
+        scheme, userinfo, host, path, query, _ = batch[0]
+        if len(batch) > 1:
+            data, kind = _bulk_body([parts[4] for parts in batch])
+            return self.follow((scheme, userinfo, host, path, "", ""), data, kind)
+        if self.destination.matomo and (len(query) > LONG or _token(query)):
+            return self.follow((scheme, userinfo, host, path, "", ""), query.encode(), _FORM)
+        return self.follow(batch[0])
+
+    def follow(self, parts: Parts, data: bytes | None = None, kind: str = "") -> tuple[int, bytes]:
+        """Make a request, and follow redirects."""
+        from urllib.request import Request
+
+        status = 0
+        for _ in range(REDIRECTS + 1):
+            scheme, userinfo, host, path, query, _fragment = parts
+            request = Request(f"{scheme}://{host}{path}{query and '?' + query}", data)
+            if kind:
+                request.add_header("Content-Type", kind)
+            if userinfo:
+                request.add_header("Authorization", _basic(userinfo))
+            with self.open(request) as response:
+                status = response.status
+                location = response.headers.get("Location") if 300 <= status < 400 else None
+                target = _redirected(parts, status, location or "", data is not None)
+                if not target:
+                    return status, response.read(BODY) if data else b""
+            parts = target
+        return status, b""
+
+    def open(self, request: Any) -> Any:
+        if self.broken:
+            raise self.broken
+        response = self.opener.open(request, timeout=max(0.001, self.deadline - monotonic()))
+        while 101 < response.status < 200:  # a hint, and not yet the answer
+            response.headers = response.msg = None
+            response.begin()
+        return response
+
+    def dial(self, address: tuple[str, int], *_: object) -> Any:
+        """As socket.create_connection, with a grip on the socket; only the last address gets all the time."""
+        import socket
+
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _name, peer) in zip(range(len(found), 0, -1), found):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self.release_grip()
+                self.grip = sock.dup()  # TLS takes the descriptor of the socket itself away
+                sock.settimeout(self.left() if left == 1 else min(self.left() / left, ADDRESS))
+                sock.connect(peer)
+                sock.settimeout(self.left())
+                return sock
+            except BaseException as error:
+                sock.close()
+                if left == 1 or not isinstance(error, OSError):
+                    raise
+        raise OSError(0, "the host has no address")
 
     def left(self) -> float:
         """Seconds that are left for the request."""
         left = self.deadline - monotonic()
-        if left <= 0 or self.state.stop:
-            raise TimeoutError("timed out")
+        if left <= 0 or self.dispatcher.stop:
+            raise TimeoutError
         return left
 
+    def release_grip(self) -> None:
+        grip, self.grip = self.grip, None
+        if grip:
+            grip.close()
 
-def _run(worker: _Worker) -> None:  # pragma: no cover  # the tracer begins in it
-    """The life of a worker thread."""
-    try:
-        # Debuggers and coverage set it for threads; a raw one does not inherit it. From 3.10.
-        sys.settrace(getattr(threading, "gettrace", sys.gettrace)())
-        _work(worker)
-    except BaseException:  # such as a SystemExit out of somebody's logging handler: a thread would print it
-        pass
-
-
-def _work(worker: _Worker) -> None:
-    state = worker.state
-    state.crew.add(worker)
-    state.none.acquire(False)
-    key = None
-    try:
-        while not state.stop and monotonic() < worker.leave and len(state.crew) <= WORKERS:
-            key, batch = _take(state, key)
-            if batch:
-                _deliver(worker, key, batch)
-                if not isinstance(key, str) and _is_surplus(worker):
-                    break
-                worker.waits = False
-            elif worker.leave < float("inf") or not _rest(state):
-                break
-    finally:
-        _leave(worker, key)
-
-
-def _take(state: _State, key: Any) -> tuple[Any, list[Parts]]:
-    """The lane, and its notices to send next: of the lane *key* as long as it has some, then of the queue."""
-    with state.lock:
-        while True:
-            more = _sort(state)
-            lane = state.lanes.get(key)
-            if lane is None:
-                if not more:
-                    return None, []
-                uri = state.queue.popleft()
-                state.held += 1
-                key = _endpoint(uri) or object()
-                lane = state.lanes[key] = deque([uri])
-                if isinstance(key, str):  # what waits for the same endpoint goes along
-                    _sort(state)
-            batch = _cut(state, lane, 1 if key in state.bulkless else BULK)
-            if batch:
-                break
-            del state.lanes[key]
-        _admit(state, not state.idle)
-    return key, batch
-
-
-def _sort(state: _State) -> bool:
-    """Move notices from the queue to the lanes in which they must wait; True if one is left that need not."""
-    while state.queue:
-        item = state.queue[0]
-        if isinstance(item, _Marker):
-            state.queue.popleft()
-            item.places += len(state.lanes)
-            for busy in state.lanes.values():
-                busy.append(item)
-            item.leave_place()
-            continue
-        lane = state.lanes.get(_endpoint(item))
-        if lane is None:
-            return True
-        lane.append(state.queue.popleft())
-        state.held += 1
-        _admit(state, state.room > 0)  # each time, or push takes all that the queue got shorter for room
-    return False
-
-
-def _endpoint(uri: str) -> str | None:
-    """The Matomo endpoint that *uri* is a tracking request for, else None."""
-    if ".php?" in uri and "idsite=" in uri and "rec=1" in uri:
-        base, _, query = uri.partition("?")
-        query = f"&{query}&"
-        if base.endswith(".php") and "&rec=1&" in query and "&idsite=" in query:
-            return base
-    return None
-
-
-def _cut(state: _State, lane: deque[Any], most: int) -> list[Parts]:
-    """Take the notices from the head of a lane that go in one request."""
-    batch: list[Parts] = []
-    size = 0
-    while lane and len(batch) < most:
-        if isinstance(lane[0], _Marker):
-            if batch:
-                break
-            lane.popleft().leave_place()
-            continue
-        try:
-            parts = _split(lane[0])
-        except Exception:  # the little that push does not look at, such as control characters
-            lane.popleft()
-            _settle(state, dropped=1)
-            continue
-        alone = _needs_form(parts[4])
-        size += len(parts[4]) + len('"?", ')
-        if batch and (alone or size > BULK_BYTES):
-            break
-        batch.append(parts)
-        lane.popleft()
-        if alone:
-            break
-    return batch
-
-
-def _needs_form(query: str) -> bool:
-    """Whether a Matomo notice must go in the body of a POST: a token stays out of access logs there."""
-    encoded = "%5" in query or "%6" in query or "%7" in query  # somebody may have encoded letters
-    return len(query) > LONG or "token_auth" in (_decode(query) if encoded else query)
-
-
-def _rest(state: _State) -> bool:
-    """Wait for a push; False if there was none for IDLE seconds."""
-    with state.lock:
-        state.idle += 1
-        _admit(state, False)
-    # Only now is the queue looked at again: a push that came before saw no idle worker to wake.
-    called = bool(state.queue) or state.stop or state.wake.acquire(True, IDLE)
-    with state.lock:
-        state.idle -= 1
-        _admit(state, not state.idle)
-    return called
-
-
-def _leave(worker: _Worker, key: Any) -> None:
-    state = worker.state
-    for link in worker.links.values():
-        link.close()
-    with state.lock:
-        lane = state.lanes.pop(key, deque())
-        while lane and isinstance(lane[0], _Marker):  # put back, it would go into every lane once more
-            lane.popleft().leave_place()
-        _put_back(state, lane)
-        _discharge(worker)
-        working = _working(state)
-    if state.stop:
-        _release(state.wake)  # the next one leaves, too
-    elif state.queue and not working and monotonic() < worker.leave:  # pushed in the last moment
-        _rouse(state)
-
-
-def _put_back(state: _State, lane: deque[Any]) -> None:
-    while lane:
-        item = lane.pop()
-        if type(item) is not _Marker:
-            state.held -= 1
-        state.queue.appendleft(item)
-
-
-def _deliver(worker: _Worker, endpoint: Any, batch: list[Parts]) -> None:
-    """Send a batch in one request; each notice by itself where Matomo stored nothing of the batch."""
-    state = worker.state
-    _log_overflow(state)
-    outcome = _send_bulk(worker, endpoint, batch) if len(batch) > 1 else "single"
-    if outcome == "settled":
-        return
-    sent = 0
-    for parts in batch:
-        if state.stop or monotonic() >= worker.leave:
-            _settle(state, dropped=1)
-        else:
-            sent += _send(worker, parts, form=isinstance(endpoint, str) and _needs_form(parts[4]))
-    if outcome == "refused" or (outcome == "rolled back" and sent == len(batch)):
-        state.bulkless.append(endpoint)  # it was not the content that was refused
-
-
-def _relieve(worker: _Worker, blind: bool = False) -> None:
-    """Bring in another worker if there is work that need not wait for the request under way.
-
-    *blind*: this worker cannot look after it for a while; somebody must.
-    """
-    state = worker.state
-    with state.lock:
-        worker.waits = True
-        more = _sort(state)
-        if blind and _working(state):
-            more = False
-        elif blind:
-            _admit(state, False)  # the next push calls somebody
-    if more:
-        _rouse(state)
-
-
-def _is_surplus(worker: _Worker) -> bool:
-    """Whether to leave the work to another: beside a quick server, two only take turns at Python's lock."""
-    state = worker.state
-    if not worker.waits and len(state.crew) > 1:
-        with state.lock:
-            worker.waits = _working(state) > 1
-        return worker.waits
-    return False
-
-
-def _working(state: _State) -> int:
-    """The number of workers that wait neither for a server nor for a push."""
-    return sum(not worker.waits for worker in list(state.crew)) - state.idle
-
-
-def _send(worker: _Worker, parts: Parts, form: bool) -> bool:
-    """Send one notice; as a form where Matomo wants it so."""
-    begin = monotonic()
-    try:
-        if form:
-            target = (*parts[:4], "", "")
-            status, _ = _fetch(worker, target, parts[4].encode(), _FORM)
-        else:
-            status, _ = _fetch(worker, parts)
-        reason = str(status)
-    except Exception as error:
-        status, reason = 0, _reason(error)
-    sent = 200 <= status < 300
-    _settle(worker.state, sent=sent, failed=not sent)
-    _log_delivery(worker.state, parts, sent, reason, monotonic() - begin)
-    return sent
-
-
-def _send_bulk(worker: _Worker, endpoint: str, notices: list[Parts]) -> str:
-    """Send notices to Matomo in one request.
-
-    "settled": they were stored, or nobody knows. Else nothing was stored, and each may go by itself:
-    "rolled back", where it may be that one of them is to blame, or "refused", where it is the bulk request.
-    """
-    with _loading:
-        import json
-
-    begin = monotonic()
-    body = json.dumps({"requests": ["?" + parts[4] for parts in notices]}).encode()
-    try:
-        target = (*notices[0][:4], "", "")
-        status, answer = _fetch(worker, target, body, "application/json", follow=False)
-        reason = str(status)
-    except Exception as error:
-        status, answer, reason = 0, None, _reason(error)
-    sent = 0
-    if 200 <= status < 300 and answer is not None:
-        try:
-            told = json.loads(answer)
-            sent, invalid = int(told["tracked"]), int(told["invalid"])
-            if sent + invalid <= 0:
-                return "refused"
-        except (ValueError, TypeError, KeyError):  # it is not Matomo's JSON
-            if answer.lstrip().startswith(b"<"):
-                return "refused"
-            if status == 204 or answer.startswith(b"GIF8"):
-                sent = len(notices)
-            else:  # not Matomo's at all; what it does with a bulk request, nobody knows
-                worker.state.bulkless.append(endpoint)
-        except (RecursionError, OverflowError):  # nor anybody's
-            pass
-    elif 300 <= status <= 500 and answer is not None:
-        return "rolled back" if status == 500 else "refused"
-    sent = max(0, min(sent, len(notices)))
-    _settle(worker.state, sent=sent, failed=len(notices) - sent)
-    for parts in notices:
-        _log_delivery(worker.state, parts, sent > 0, reason, monotonic() - begin)
-    return "settled"
-
-
-def _settle(state: _State, sent: int = 0, failed: int = 0, dropped: int = 0) -> None:
-    """Count what was dealt with."""
-    with state.lock:
-        state.sent += sent
-        state.failed += failed
-        state.dropped += dropped
-        state.held -= sent + failed + dropped
-
-
-def _reason(error: Exception) -> str:
-    """Why a request failed, without a word of what was asked."""
-    name = type(error).__name__
-    return "timed out" if name in ("TimeoutError", "timeout") else getattr(error, "strerror", None) or name
-
-
-def _log_overflow(state: _State) -> None:
-    if state.overflow and "" not in state.sick:
-        state.sick.add("")
-        _log(state, "WARNING", "The queue of notices is full; new ones are dropped.")
-    elif "" in state.sick and len(state.queue) < BACKLOG // 2:
-        state.overflow = False
-        state.sick.discard("")
-        _log(state, "INFO", "The queue of notices has room again.")
-
-
-def _log_delivery(state: _State, parts: Parts, sent: bool, reason: str, seconds: float) -> None:
-    """A line for each notice at DEBUG, and one when an origin begins to fail, or works again."""
-    origin = f"{parts[0]}://{parts[2]}"
-    _log(state, "DEBUG", "%s%s %s %.0f ms", origin, parts[3], reason, seconds * 1000)
-    if sent and origin in state.sick:
-        state.sick.discard(origin)
-        _log(state, "INFO", "Notices to %s are delivered again.", origin)
-    elif not sent and origin not in state.sick and len(state.sick) < 1000:
-        state.sick.add(origin)
-        _log(state, "WARNING", "Notices to %s are not delivered: %s.", origin, reason)
-
-
-def _log(state: _State, level: str, message: str, *args: object) -> None:
-    """Log to "givenotice", unless nobody has imported logging: then there is nobody who could listen."""
-    logging = sys.modules.get("logging")
-    if logging is None or state.stop:  # at the end of the interpreter a thread that writes can abort it
-        return
-    try:
-        logger = logging.getLogger("givenotice")
-        if not logger.handlers:
-            logger.addHandler(logging.NullHandler())
-        logger.log(getattr(logging, level), message, *args)
-    except BaseException:  # of a handler of the app's; or logging is just being imported
-        pass
-
-
-# --- Send: one request, with a limit to its whole time ------------------------------------------
-
-_loading = allocate_lock()  # held while a worker imports, or starts TLS: forks and the exit wait for it
-_exchange: Any = None
-
-
-def _network() -> Any:
-    """What makes a request; it is made by the first worker, since its imports take 40 ms."""
-    global _exchange
-    if _exchange is None:
-        with _loading:
-            _exchange = _exchange or _make_exchange()
-    return _exchange
-
-
-def _fetch(
-    worker: _Worker, parts: Parts, data: bytes | None = None, mime: str = "", follow: bool = True
-) -> tuple[int, bytes | None]:
-    """Status and body of the answer; the body is None if the connection broke in it."""
-    exchange = _network()
-    worker.deadline = min(monotonic() + TIMEOUT, worker.leave)
-    headers = {"User-Agent": f"givenotice/{__version__}"}
-    if mime:
-        headers["Content-Type"] = mime
-    status, body = 0, None
-    for _hop in range(REDIRECTS + 1):
-        scheme, userinfo, host, path, query, _fragment = parts
-        if userinfo:
-            headers["Authorization"] = _basic(userinfo)
-        selector = f"{path}?{query}" if query else path
-        status, location, body = exchange(worker, (scheme, host), selector, data, headers)
-        if status not in (301, 302, 303, 307, 308) or not location or not follow:
-            break
-        try:
-            parts = _redirected(parts, location)
-        except ValueError:
-            break
-        # A token is not for others, nor for all to read.
-        if data is not None and (_name(host) != _name(parts[2]) or scheme > parts[0]):
-            break
-        if (scheme, host) != (parts[0], parts[2]):
-            headers.pop("Authorization", None)
-    return status, body
+    def why(self, error: Any) -> str:
+        """Why a request failed, without a word of what was asked."""
+        error = getattr(error, "reason", error) if type(error).__name__ == "URLError" else error
+        self.outcome.tls_failed |= type(error).__name__.startswith("SSL")
+        if monotonic() >= self.deadline or isinstance(error, TimeoutError):
+            return "timed out"
+        if self.dispatcher.stop:
+            return "cut off at the exit"
+        text = str(error)
+        if text.startswith("Tunnel connection failed: "):
+            return f"the proxy answered {text[26:29]}"
+        return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _basic(userinfo: str) -> str:
@@ -967,12 +1263,24 @@ def _basic(userinfo: str) -> str:
     return "Basic " + b2a_base64(user, newline=False).decode()
 
 
-def _redirected(parts: Parts, location: str) -> Parts:
+def _redirected(parts: Parts, status: int, location: str, post: bool) -> Parts | None:
+    """Where a redirect leads, None if it is not followed. A POST stays with its host, and with https."""
+    if status not in (301, 302, 303, 307, 308) or not 0 < len(location) <= LOCATION:
+        return None
     from urllib.parse import urljoin
 
-    # Headers are bytes that http.client reads as Latin-1.
-    place = location.encode("latin-1").decode("utf-8", "replace")
-    return _split(urljoin(f"{parts[0]}://{parts[2]}{parts[3]}", place))
+    scheme, userinfo, host, path, _, _ = parts
+    try:
+        # Headers are bytes that http.client reads as Latin-1.
+        place = location.encode("latin-1").decode("utf-8", "replace")
+        target = _split(urljoin(f"{scheme}://{host}{path}", place))
+    except ValueError:
+        return None
+    if post and (status == 303 or _name(host) != _name(target[2]) or scheme > target[0]):
+        return None
+    if userinfo and not target[1] and (scheme, host) == (target[0], target[2]):
+        return (scheme, userinfo, *target[2:])
+    return target
 
 
 def _name(host: str) -> str:
@@ -980,284 +1288,108 @@ def _name(host: str) -> str:
     return host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
-def _make_exchange() -> Any:
-    """Requests by http and https, through the proxies of the environment, on connections kept alive."""
-    import socket
-    from http import client
-    from urllib import parse, request  # noqa: F401
+# --- Threads, exit and fork ---------------------------------------------------------------------------
 
-    here = threading.local()  # .worker: whose request it is
-    fickle: set[Any] = set()  # servers that close connections right behind an answer
 
-    plain = socket.socket  # bound as long as the opener is; gevent may put another in its place
+def _start(work: Any) -> None:
+    """Start a thread that no signal reaches: they are the program's.
 
-    class Bounded:
-        """A socket on which all waiting has one limit; a timeout alone begins anew with each byte."""
+    Not by Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads, and
+    before 3.12 for ever at the end of the interpreter.
+    """
+    sigmask = getattr(_signal, "pthread_sigmask", None)
+    if sigmask is None:  # Windows
+        start_new_thread(_thread, (work,))
+        return
+    mask = sigmask(_signal.SIG_BLOCK, ())
+    try:  # the new thread inherits it; if it blocked them itself, a signal could come before
+        sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        start_new_thread(_thread, (work,))
+    finally:
+        sigmask(_signal.SIG_SETMASK, mask)
 
-        def wait(self: Any, operation: Any, *args: Any, **options: Any) -> Any:
-            """Do *operation*, in slices of time between which work for other servers is looked after."""
-            patience = PATIENCE
-            while True:
-                self.settimeout(min(here.worker.left(), patience))
-                try:
-                    return operation(*args, **options)
-                except socket.timeout:
-                    _relieve(here.worker)
-                    patience = min(patience * 2, 0.05)
 
-        def recv_into(self, *args: Any, **options: Any) -> Any:
-            return self.wait(super().recv_into, *args, **options)  # type: ignore[misc]
+def _thread(work: Any) -> None:  # pragma: no cover  # the tracer begins in it
+    try:
+        # Debuggers and coverage set it for threads; a raw one does not inherit it. From 3.10.
+        trace = getattr(threading, "gettrace", sys.gettrace)()
+        if trace:  # without the GIL, settrace stops all threads
+            sys.settrace(trace)
+        work()
+    except BaseException:  # such as a SystemExit out of somebody's logging handler: a thread would print it
+        pass
+    finally:
+        # Logging, and others, ask for the current thread; before 3.13 the entry of a raw one stays.
+        threading._active.pop(get_ident(), None)  # type: ignore[attr-defined]
 
-        def sendall(self, data: Any, flags: int = 0) -> None:
-            data = memoryview(data)
-            while data:
-                data = data[self.wait(super().send, data) :]  # type: ignore[misc]
 
-        def cut(self: Any) -> None:
-            """Wake the worker up; of the plain socket, as TLS would take its session away from under it."""
-            plain.shutdown(self, socket.SHUT_RDWR)
-
-        def do_handshake(self, *args: Any, **options: Any) -> None:
-            here.worker.socket = self
-            self.wait(super().do_handshake, *args, **options)  # type: ignore[misc]
-
-    class Socket(Bounded, socket.socket):
+def _release(lock: Any) -> None:
+    try:
+        lock.release()
+    except RuntimeError:  # another was as quick
         pass
 
-    def arrive(sock: Any) -> None:
-        """As soon as it is connected, or has failed: Windows would have send() wait on."""
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:  # pragma: no cover  # elsewhere, send() raises it
-            raise OSError(error, os.strerror(error))
-        sock.send(b"")
 
-    def dial(address: tuple[str, int], *_: object) -> socket.socket:
-        """As socket.create_connection, but the addresses of a host share the time of the request."""
-        worker = here.worker
-        end = worker.deadline
-        _relieve(worker, blind=True)  # a lookup cannot be interrupted
-        # As bytes: for a str, getaddrinfo would first import encodings.idna, which takes 5 ms.
-        found = socket.getaddrinfo(address[0].encode("ascii"), address[1], 0, socket.SOCK_STREAM)
-        worker.waits = False
-        for number, (family, kind, protocol, _name, peer) in enumerate(found):
-            sock = worker.socket = Socket(family, kind, protocol)
-            worker.deadline = monotonic() + (end - monotonic()) / (len(found) - number)
-            try:
-                sock.settimeout(0)
-                try:
-                    sock.connect(peer)
-                except BlockingIOError:
-                    sock.wait(arrive, sock)
-                return sock
-            except BaseException as error:
-                sock.close()
-                if number + 1 == len(found) or not isinstance(error, OSError):
-                    raise
-            finally:
-                worker.deadline = end
-        raise OSError("no address")
+def _flag() -> Any:
+    """A byte that is 0 in a forked child, also where a fork passed the hooks by (on Linux)."""
+    try:
+        from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 
-    def gone(link: Any) -> bool:
-        """Whether the server closed an idle connection; some do it right behind an answer, without a word."""
-        rest = max(0.0, link.since + link.quiet - monotonic())
-        if rest:
-            _relieve(here.worker)
-        link.quiet = 0.0  # it has proved itself, if it stays open
-        link.sock.settimeout(rest)
-        try:
-            plain.recv(link.sock, 1, socket.MSG_PEEK)  # also under TLS
-        except (BlockingIOError, socket.timeout):
-            return False
-        except OSError:
-            pass
-        return True
-
-    class Connector(request.BaseHandler):
-        """Gives a connection for a request: to its host, or to the proxy that the environment has for it."""
-
-        context: Any = None
-
-        def http_open(self, req: Any) -> Any:
-            return self.connect(client.HTTPConnection, req)
-
-        def https_open(self, req: Any) -> Any:
-            with _loading:
-                if self.context is None:
-                    import encodings.idna  # noqa: F401  # TLS needs it, and imports it outside of our lock
-                    import ssl
-
-                    class TLSSocket(Bounded, ssl.SSLSocket):
-                        pass
-
-                    self.context = ssl.create_default_context()
-                    self.context.sslsocket_class = TLSSocket
-            return self.connect(client.HTTPSConnection, req, context=self.context)
-
-        def connect(self, http_class: Any, req: Any, **options: Any) -> Any:
-            link = http_class(req.host, **options)
-            link._create_connection = dial
-            link.quiet = QUIET
-            auth = req.get_header("Proxy-authorization")
-            link.proxy_headers = {"Proxy-Authorization": auth} if auth else {}
-            if req._tunnel_host:
-                link.set_tunnel(req._tunnel_host, headers=link.proxy_headers)
-                link.proxy_headers = {}
-            link.prefix = req.selector.rstrip("/")  # a proxy is asked for the whole URI
-            return link
-
-    opener: Any = request.OpenerDirector()
-    opener.add_handler(request.ProxyHandler(request.getproxies_environment()))
-    opener.add_handler(Connector())
-
-    def exchange(
-        worker: _Worker, origin: tuple[str, str], selector: str, data: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, str | None, bytes | None]:
-        """One request on a connection that is kept, or a new one: status, Location, body."""
-        here.worker = worker
-        link = worker.links.pop(origin, None)
-        if link is not None and (monotonic() > link.since + IDLE or gone(link)):
-            link.close()
-            if monotonic() < link.since + IDLE / 2 and len(fickle) < 1000:
-                fickle.add(origin)
-            link = None
-        if link is None:
-            link = opener.open("://".join(origin) + "/")
-        # Whatever happens now, the request is not made again: nobody knows what the server has read.
-        try:
-            if not link.sock:
-                link.connect()
-            worker.socket = link.sock
-            method = "GET" if data is None else "POST"
-            link.request(method, link.prefix + selector, data, {**headers, **link.proxy_headers})
-            response = link.getresponse()
-            while 101 < response.status < 200:  # a hint; the answer comes after it
-                response.headers = response.msg = None
-                response.begin()
-        except BaseException:
-            link.close()
-            raise
-        try:
-            body = response.read(BODY)
-            if response.length and len(body) < BODY:  # http.client says nothing of it
-                body = None
-        except (OSError, client.HTTPException):
-            body = None
-        whole = response.isclosed() and body is not None and response.status >= 200
-        if whole and link.sock and origin not in fickle:
-            if link.quiet and "keep-alive" in response.getheader("Connection", "").lower():
-                link.quiet = 0.0
-            link.since = monotonic()
-            worker.links[origin] = link
-            if len(worker.links) > KEPT:
-                worker.links.pop(next(iter(worker.links))).close()  # the one that was not used for longest
-        else:
-            response.close()
-            link.close()
-        worker.socket = None
-        location = response.getheader("Location") if 300 <= response.status < 400 else None
-        return response.status, location, body
-
-    return exchange
+        page = mmap(-1, PAGESIZE, MAP_PRIVATE | MAP_ANONYMOUS)
+        page.madvise(18)  # MADV_WIPEONFORK, since Linux 4.14
+        return page
+    except Exception:
+        return bytearray(1)
 
 
-# --- Exit and fork --------------------------------------------------------------------------------
+def _own_dispatcher() -> _Dispatcher:
+    """The dispatcher of this process, also where a fork passed the hooks by."""
+    if _dispatcher.pid != os.getpid():
+        _after_fork_in_child()
+    return _dispatcher
 
 
 def _at_exit() -> None:
-    """Flush, within the budget; then see to it that the workers have left.
-
-    The end of the interpreter crashes 1 process in 100 where a thread is inside OpenSSL or an import,
-    and the end of a subinterpreter aborts the process where any thread of it is alive.
-    """
-    state = _own_state()
-    deadline = monotonic() + EXIT_TIMEOUT
-    try:
-        if EXIT_TIMEOUT and flush(EXIT_TIMEOUT - min(GRACE, EXIT_TIMEOUT / 2)):
-            flush(deadline - min(GRACE, EXIT_TIMEOUT / 2) - monotonic())  # what was pushed meanwhile
-    except BaseException:  # Ctrl-C: leave now
-        deadline = 0.0
-    try:
-        with state.lock:
-            state.closed = state.stop = True
-            _admit(state, False)
-            for lane in state.lanes.values():
-                _put_back(state, lane)
-            state.dropped += _waiting(state)
-            state.queue.clear()
-        if state.known:  # else there was no notice, and no worker
-            _dismiss(state, max(deadline - monotonic(), GRACE / 2))
-    except BaseException:  # pragma: no cover  # another Ctrl-C, within milliseconds
-        pass
+    _own_dispatcher().close()
 
 
-def _dismiss(state: _State, seconds: float) -> None:
-    """Cut what is under way, and wait for the workers to leave."""
-    deadline = monotonic() + seconds
-    if _loading.acquire(True, seconds):
-        _loading.release()
-    for worker in list(state.crew):
-        try:
-            worker.socket.cut()
-        except Exception:  # it was closed just now, or never opened
-            pass
-    _release(state.wake)
-    _wait_for_none(state, max(0.0, deadline - monotonic()))
-    nap = allocate_lock()
-    nap.acquire()
-    nap.acquire(True, 0.001)  # the last worker has left our code; let it leave Python's
-
-
-def _wait_for_none(state: _State, seconds: float) -> None:
-    if state.none.acquire(True, seconds):
-        state.none.release()
-
-
-def _finalize_in_multiprocessing(state: _State) -> None:
+def _finalize_in_multiprocessing(dispatcher: _Dispatcher) -> None:
     """Have the exit run in children of multiprocessing, too: before 3.13 they skip atexit."""
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
-    if state.finalizer is None and util and process and process.parent_process() is not None:
-        state.finalizer = util.Finalize(None, _at_exit, exitpriority=-100)
-
-
-_forking = 0  # the thread that holds _loading for its fork
+    if dispatcher.finalizer is None and util and process and process.parent_process() is not None:
+        dispatcher.finalizer = util.Finalize(None, _at_exit, exitpriority=-100)
 
 
 def _before_fork() -> None:
-    """Keep workers out of an import: it would hang the child. Send idle ones away: 3.12 warns of threads."""
-    global _forking
-    if _loading.acquire(True, 2.0):
-        _forking = get_ident()
-    state = _state
-    with state.lock:
-        idle = 0 < len(state.crew) == state.idle and not state.queue and not state.closed
-        state.stop = state.stop or idle
-    if idle:
-        _release(state.wake)
-        _wait_for_none(state, 0.05)
-        state.stop = False
-        if state.queue:
-            _rouse(state)
+    """End an idle dispatcher: 3.12 warns of threads. Wait for an import: it would hang the child."""
+    dispatcher = _dispatcher
+    if dispatcher.role.locked() and not (dispatcher.held or dispatcher.inbox or dispatcher.stop):
+        wish = _Leave()
+        dispatcher.put(wish)
+        if wish.done.acquire(True, 0.05) and sys.version_info >= (3, 12):
+            sleep(0.002)  # the system counts a thread until it is gone
+    dispatcher.network.loading.acquire(True, 0.5)
 
 
 def _after_fork_in_parent() -> None:
-    global _forking
-    if _forking == get_ident():
-        _forking = 0
-        _loading.release()
+    _release(_dispatcher.network.loading)  # unless another thread has it
 
 
 def _after_fork_in_child() -> None:
-    """The notices that wait are the parent's, and so are its workers."""
-    global _state, _loading, _forking
-    _state, _loading, _forking = _State(), allocate_lock(), 0
+    """The notices that wait are the parent's, and so are its threads."""
+    global _dispatcher
+    _dispatcher = _Dispatcher()
 
 
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+if "_dispatcher" not in globals():  # else the module is reloaded, and what waits, and the hooks, are there
+    _recorders: list[Recorder] = []
+    _dispatcher = _Dispatcher()
+    atexit.register(_at_exit)
+    if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
 
 
 # --- Record: the sink of tests ----------------------------------------------------------------------
@@ -1336,19 +1468,11 @@ class recording:
 
 
 def _divert(recorder: Recorder) -> None:
-    global _sink
-    with _state.lock:
-        _recording.append(recorder)
-        _sink = _record
-        _admit(_state, False)
+    _recorders.append(recorder)
 
 
 def _restore(recorder: Recorder) -> None:
-    global _sink
-    with _state.lock:
-        _recording[:] = [other for other in _recording if other is not recorder]
-        if not _recording:
-            _sink = _enqueue
+    _recorders[:] = [other for other in _recorders if other is not recorder]
 
 
 def _record(uri: str | None, params: dict[str, Any]) -> bool:
@@ -1358,7 +1482,7 @@ def _record(uri: str | None, params: dict[str, Any]) -> bool:
     if uri is None and not params:
         return False
     notice = Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params))
-    for recorder in _recording[-1:]:  # none, if the last recording ended just now
+    for recorder in _recorders[-1:]:  # none, if the last recording ended just now
         recorder.append(notice)
         return True
     return False
@@ -1455,7 +1579,7 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
         def pytest_collection_finish(self) -> None:
             for copy in _copies():
-                if not copy["_recording"]:
+                if not copy["_recorders"]:
                     copy["_divert"](everything)
 
     everything = Recorder()
@@ -1469,7 +1593,7 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
         if before is not None:
             os.environ["GIVENOTICE_DISABLED"] = before
         for copy in _copies():
-            if len(copy["_recording"]) > 1:  # pytest within pytest; else the process stays silent to its end
+            if len(copy["_recorders"]) > 1:  # pytest within pytest; else the process stays silent to its end
                 copy["_restore"](everything)
 
     config: Any = pluginmanager.get_plugin("pytestconfig")
@@ -1622,17 +1746,12 @@ def _log_to_stderr() -> None:
 
 
 def _send_all(uris: list[str], timeout: float) -> bool:
-    """Push all, wait for at most *timeout* seconds; True if all were delivered."""
+    """Push all, and end as a program does within *timeout* seconds; True if all were delivered."""
     global TIMEOUT, EXIT_TIMEOUT
-    state = _own_state()
-    state.leave = monotonic() + timeout
-    TIMEOUT, EXIT_TIMEOUT = timeout, 0.0
+    TIMEOUT = EXIT_TIMEOUT = timeout
     for uri in uris:
-        if not push(uri):
-            _log_delivery(state, _split(uri), False, "dropped", 0.0)
-    flush(timeout + GRACE)  # a request that is cut at the timeout still has its line
-    for uri in [uri for uri in state.queue if isinstance(uri, str)]:
-        _log_delivery(state, _split(uri), False, "not tried", 0.0)
+        push(uri)
+    _at_exit()
     return stats().sent == len(uris)
 
 
