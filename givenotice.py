@@ -762,17 +762,17 @@ class _Dispatcher:
         try:
             self.deadline = deadline
             busy = monotonic()
-            while not self.stop and not self.leaving and monotonic() < min(deadline, busy + IDLE):
+            while not self.stop and not self.leaving:
                 self.awake[0] = 1
                 self.read_inbox()
-                pause = min(self.assign(), deadline - monotonic())
+                pause, now = self.assign(), monotonic()
                 if self.held:
-                    busy = monotonic()
-                elif deadline < _FOREVER:
+                    busy = now
+                if now >= min(deadline, busy + IDLE) or (not self.held and deadline < _FOREVER):
                     break
                 self.awake[0] = 0
                 if not self.inbox:
-                    self.bell.acquire(True, max(0.0, pause))
+                    self.bell.acquire(True, max(0.0, min(pause, deadline - now)))
         finally:
             self.step_down()
 
@@ -845,7 +845,7 @@ class _Dispatcher:
     def assign(self) -> float:
         """Cut requests off that are out of time, and add senders. Seconds until it must be done again."""
         now = monotonic()
-        pause = min([IDLE, *(sender.check(now) for sender in self.senders)])
+        pause = IDLE
         for key, destination in list(self.destinations.items()):
             for _ in range(min(destination.wanted(now), WORKERS - len(self.senders))):
                 self.add_sender(destination)
@@ -853,7 +853,7 @@ class _Dispatcher:
                 pause = min(pause, max(0.0005, destination.look - now))
             elif not destination.waiting and not destination.senders:
                 del self.destinations[key]
-        return pause
+        return min([pause, *(sender.check(now) for sender in self.senders)])
 
     def add_sender(self, destination: _Destination) -> None:
         sender = _Sender(self, destination)
@@ -1213,7 +1213,7 @@ class _Sender:
         """As socket.create_connection, with a grip on the socket; only the last address gets all the time."""
         import socket
 
-        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)  # as create_connection calls it
         for left, (family, kind, protocol, _name, peer) in zip(range(len(found), 0, -1), found):
             sock = socket.socket(family, kind, protocol)
             try:
