@@ -591,13 +591,17 @@ def stats() -> Stats:
 # it needs a lock, but for `stats`, which reads it from other threads.
 
 
-class _Flush:
-    """The wish to know when all that was pushed before is dealt with."""
+class _Wish:
+    """What a caller waits for: `done` is released then."""
 
     def __init__(self) -> None:
         self.done = allocate_lock()
         self.done.acquire()
         self.abandoned = False  # its caller waits no longer
+
+
+class _Flush(_Wish):
+    """The wish to know when all that was pushed before is dealt with."""
 
     def enter(self, dispatcher: _Dispatcher) -> None:
         epoch = dispatcher.epochs[-1]
@@ -607,18 +611,11 @@ class _Flush:
         dispatcher.close_epochs()
 
 
-class _Leave:
-    """The wish that an idle dispatcher ends its thread; `done` opens when it has, or is busy."""
-
-    def __init__(self) -> None:
-        self.done = allocate_lock()
-        self.done.acquire()
+class _Leave(_Wish):
+    """The wish that an idle dispatcher ends its thread. A busy one stays."""
 
     def enter(self, dispatcher: _Dispatcher) -> None:
-        if dispatcher.held:
-            self.done.release()
-        else:
-            dispatcher.leaving.append(self.done)
+        dispatcher.leaving.append(self)
 
 
 class _Epoch:
@@ -701,7 +698,7 @@ class _Dispatcher:
         self.destinations: dict[str, _Destination] = {}
         self.endpoints: dict[str, _Matomo] = {}
         self.senders: set[_Sender] = set()
-        self.leaving: list[Any] = []
+        self.leaving: list[_Leave] = []
         self.deadline = _FOREVER  # monotonic time at which a dispatcher in a caller's thread must be back
         self.log = _Log()
         self.network = _Network()
@@ -744,7 +741,8 @@ class _Dispatcher:
         next(self.drops)
         if "logging" in sys.modules and not self.stop:
             self.notes.append(reason)
-            self.awake[0] or self.ring()
+            if not self.awake[0]:
+                self.ring()
 
     def stats(self) -> Stats:
         with self.counting:
@@ -762,29 +760,31 @@ class _Dispatcher:
         try:
             self.deadline = deadline
             busy = monotonic()
-            while not self.stop and not self.leaving:
+            while not self.stop:
                 self.awake[0] = 1
                 self.read_inbox()
                 pause, now = self.assign(), monotonic()
                 if self.held:
                     busy = now
-                if now >= min(deadline, busy + IDLE) or (not self.held and deadline < _FOREVER):
+                    self.grant_leave()  # in vain
+                elif self.leaving or deadline < _FOREVER or now >= busy + IDLE:
+                    break
+                if now >= deadline:
                     break
                 self.awake[0] = 0
                 if not self.inbox:
                     self.bell.acquire(True, max(0.0, min(pause, deadline - now)))
         finally:
-            self.step_down()
+            _release(self.role)
+            # Only now: a caller that saw the role taken has set the flag before.
+            self.awake[0] = 0
+            self.grant_leave()
+            if self.inbox and not self.stop and deadline == _FOREVER:  # it came at the last moment
+                self.ring()
 
-    def step_down(self) -> None:
-        leaving, self.leaving = self.leaving, []
-        _release(self.role)
-        # Only now, or the flag could stay set by a caller that saw the role taken.
-        self.awake[0] = 0
-        for done in leaving:
-            done.release()
-        if self.inbox and not self.stop and self.deadline == _FOREVER:  # it came at the last moment
-            self.ring()
+    def grant_leave(self) -> None:
+        while self.leaving:
+            self.leaving.pop().done.release()
 
     def read_inbox(self) -> None:
         for _ in range(len(self.inbox)):
@@ -807,6 +807,8 @@ class _Dispatcher:
         key = endpoint or _origin(uri)
         destination = self.destinations.get(key)
         if destination is None:
+            if len(self.endpoints) >= 1000:
+                self.endpoints.clear()
             matomo = self.endpoints.setdefault(endpoint, _Matomo()) if endpoint else None
             destination = self.destinations[key] = _Destination(_origin(uri), matomo)
         epoch = self.epochs[-1]
@@ -1320,7 +1322,7 @@ def _thread(work: Any) -> None:  # pragma: no cover  # the tracer begins in it
         pass
     finally:
         # Logging, and others, ask for the current thread; before 3.13 the entry of a raw one stays.
-        threading._active.pop(get_ident(), None)  # type: ignore[attr-defined]
+        getattr(threading, "_active", {}).pop(get_ident(), None)
 
 
 def _release(lock: Any) -> None:
