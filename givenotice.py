@@ -962,7 +962,8 @@ class _Log:
         if key not in self.failing and monotonic() >= self.quiet.get(key, 0.0):
             if len(self.quiet) >= 1000:
                 self.quiet.clear()
-            self.quiet[key] = monotonic() + WARN_PAUSE
+            if key:
+                self.quiet[key] = monotonic() + WARN_PAUSE
             self.failing.add(key)
             self.write("WARNING", message, *args)
 
