@@ -87,6 +87,7 @@ WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
 LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
 REPORT = 0.02  # seconds between two reports of a sender
+LOADING = 0.5  # seconds that the exit, or a fork, waits longer for an import, or for TLS, on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
 ADDRESS = 0.5  # seconds for one address of a host that has others
 REDIRECTS = 5  # that one notice may follow
@@ -608,7 +609,6 @@ class _Flush(_Wish):
         epoch.flushes = [flush for flush in epoch.flushes if not flush.abandoned] + [self]
         if epoch.left:
             dispatcher.epochs.append(_Epoch())
-        dispatcher.close_epochs()
 
 
 class _Leave(_Wish):
@@ -796,6 +796,7 @@ class _Dispatcher:
                     item.enter(self)
             if type(item) is not str:
                 self.log.report(item)
+                self.close_epochs()
         while self.notes:
             self.log.drop(self.notes.popleft())
         if len(self.inbox) + self.held <= BACKLOG // 2:
@@ -832,7 +833,6 @@ class _Dispatcher:
         if report.last:
             self.senders.discard(report.sender)
             destination.senders.discard(report.sender)
-        self.close_epochs()
 
     def close_epochs(self) -> None:
         """Let the flushes go before which nothing is left."""
@@ -898,13 +898,18 @@ class _Dispatcher:
         self.known = ()
         _release(self.bell)
         # With the role this thread is the dispatcher from now on. It never gives it back.
-        taken = self.role.acquire(True, max(0.0, deadline - monotonic()))
+        limit = deadline + LOADING
+        taken = self.role.acquire(True, max(0.0, limit - monotonic()))
         for sender in list(self.senders):
             sender.cut()
-        while taken and self.senders and monotonic() < deadline:
+        while taken and self.senders:
+            # One without a grip may hang in a lookup. That has no end, and does no harm.
+            end = limit if any(sender.grip for sender in self.senders) else deadline
+            if monotonic() >= end:
+                break
             self.awake[0] = 0
             if not self.inbox:
-                self.bell.acquire(True, max(0.0, deadline - monotonic()))
+                self.bell.acquire(True, end - monotonic())
             self.read_inbox()
         if taken:
             self.read_inbox()
@@ -1372,7 +1377,7 @@ def _before_fork() -> None:
         dispatcher.put(wish)
         if wish.done.acquire(True, 0.05) and sys.version_info >= (3, 12):
             sleep(0.002)  # the system counts a thread until it is gone
-    dispatcher.network.loading.acquire(True, 0.5)
+    dispatcher.network.loading.acquire(True, LOADING)
 
 
 def _after_fork_in_parent() -> None:
