@@ -87,7 +87,7 @@ WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
 LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
 REPORT = 0.02  # seconds between two reports of a sender
-LOADING = 0.5  # seconds that the exit, or a fork, waits longer for an import, or for TLS, on a busy machine
+LOADING = 1.0  # seconds that the exit waits longer for an import, or for TLS, on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
 ADDRESS = 0.5  # seconds for one address of a host that has others
 REDIRECTS = 5  # that one notice may follow
@@ -903,8 +903,8 @@ class _Dispatcher:
         for sender in list(self.senders):
             sender.cut()
         while taken and self.senders:
-            # One without a grip may hang in a lookup. That has no end, and does no harm.
-            end = limit if any(sender.grip for sender in self.senders) else deadline
+            # A lookup cannot be cut off. To leave one behind does no harm.
+            end = deadline if all(sender.resolving for sender in self.senders) else limit
             if monotonic() >= end:
                 break
             self.awake[0] = 0
@@ -1001,30 +1001,28 @@ class _Network:
         self.suspect = False  # a handshake failed, perhaps since the context was made in a bad moment
         self.retry = 0.0  # monotonic time from which another is made then
 
-    def load(self, tls: bool) -> None:
+    def load(self) -> None:
         """Import what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
             import encodings.idna  # noqa: F401  # for getaddrinfo
             import json  # noqa: F401
             import urllib.request  # noqa: F401
 
-            if tls and (self.context is None or (self.suspect and monotonic() >= self.retry)):
-                self.load_tls()
-
     def load_tls(self) -> None:
-        import ssl
+        """Make the TLS context, or another one if that was of no use."""
+        with self.loading:
+            if self.context is None or (self.suspect and monotonic() >= self.retry):
+                import ssl
 
-        begin, first = monotonic(), self.context is None
-        self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
-        self.suspect = False
-        self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes up to 50 ms
+                begin, first = monotonic(), self.context is None
+                self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
+                self.suspect = False
+                self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
 
     def tls(self) -> Any:
-        """The TLS context. It is there, except behind a redirect from http to https."""
-        with self.loading:
-            if self.context is None:
-                self.load_tls()
-            return self.context
+        if self.context is None:  # behind a redirect from http to https
+            self.load_tls()
+        return self.context
 
     def opener(self, dial: Any) -> Any:
         """urllib.request for http and https alone; connections are made by *dial*, redirects not followed."""
@@ -1079,12 +1077,15 @@ class _Sender:
         self.destination = destination
         self.deadline = _FOREVER  # of the request under way, monotonic
         self.grip: Any = None  # a second handle on its socket
+        self.resolving = False  # it looks up a name
         self.outcome = _Report(self)  # since the last report
         self.reported = monotonic()
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
-            dispatcher.network.load(tls=destination.origin.startswith("https:"))
+            dispatcher.network.load()
+            if destination.origin.startswith("https:") and not dispatcher.stop:
+                dispatcher.network.load_tls()
             self.opener = dispatcher.network.opener(self.dial)
         except Exception as error:
             self.broken = error
@@ -1221,7 +1222,11 @@ class _Sender:
         """As socket.create_connection, with a grip on the socket; only the last address gets all the time."""
         import socket
 
-        found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)  # as create_connection calls it
+        self.resolving = True
+        try:
+            found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)  # as create_connection calls it
+        finally:
+            self.resolving = False
         for left, (family, kind, protocol, _name, peer) in zip(range(len(found), 0, -1), found):
             sock = socket.socket(family, kind, protocol)
             try:
@@ -1377,7 +1382,7 @@ def _before_fork() -> None:
         dispatcher.put(wish)
         if wish.done.acquire(True, 0.05) and sys.version_info >= (3, 12):
             sleep(0.002)  # the system counts a thread until it is gone
-    dispatcher.network.loading.acquire(True, LOADING)
+    dispatcher.network.loading.acquire(True, LOADING / 2)
 
 
 def _after_fork_in_parent() -> None:
