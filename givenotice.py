@@ -94,12 +94,13 @@ _FORM = "application/x-www-form-urlencoded"
 
 # --- Build: pure functions from parameters to a URI -------------------------------------------
 
-_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
-_IN_VALUE = [chr(byte) if chr(byte) in _UNRESERVED else f"%{byte:02X}" for byte in range(256)]
-_IN_URI = [chr(byte) if chr(byte) in "!$&'()*+,;=:@/?" else text for byte, text in enumerate(_IN_VALUE)]
-_HEX = frozenset("0123456789ABCDEFabcdef")
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
+_IN_URI = _UNRESERVED + b"!$&'()*+,;=:@/?"  # 3.3, 3.4
+_HEX = b"0123456789ABCDEFabcdef"
+_ENCODED = [f"%{byte:02X}" for byte in range(256)]
 _C0_AND_SPACE = "".join(map(chr, range(33)))
 _CONTROLS = frozenset(map(chr, [*range(32), *range(127, 160)]))
+_PLAIN = (str, int, float, bool)  # the types of most values, found quickly
 _HINT = "Pass a str, bytes, a number, a datetime with a time zone, or a list of those."
 _DISPUTED = frozenset("\xdf\u1e9e\u03c2\u200c\u200d")  # sharp s, final sigma, joiners: IDNA 2003 loses them
 
@@ -175,29 +176,36 @@ def _host(text: str) -> str:
 
 def _encode(text: str) -> str:
     """Percent-encode what a URI cannot hold; what is encoded already stays as it is."""
-    head, *pieces = _utf8(text, "The URI").split("%")
-    encoded = [("%" if _is_byte(piece) else "%25") + piece.translate(_IN_URI) for piece in pieces]
-    return "".join([head.translate(_IN_URI), *encoded])
+    head, *pieces = _utf8(text, "The URI").split(b"%")
+    encoded = [("%" if _is_byte(piece) else "%25") + _quote(piece, _IN_URI) for piece in pieces]
+    return "".join([_quote(head, _IN_URI), *encoded])
 
 
 def _decode(name: str) -> str:
     """The name of a parameter as servers read it (form decoding: + is a space)."""
     if name.isidentifier():
         return name
-    head, *pieces = name.replace("+", " ").encode("utf-8", "replace").decode("latin-1").split("%")
-    decoded = [chr(int(piece[:2], 16)) + piece[2:] if _is_byte(piece) else "%" + piece for piece in pieces]
-    return "".join([head, *decoded]).encode("latin-1").decode("utf-8", "replace")
+    head, *pieces = name.replace("+", " ").encode("utf-8", "replace").split(b"%")
+    decoded = [
+        bytes([int(piece[:2], 16)]) + piece[2:] if _is_byte(piece) else b"%" + piece for piece in pieces
+    ]
+    return b"".join([head, *decoded]).decode("utf-8", "replace")
 
 
-def _is_byte(piece: str) -> bool:
+def _is_byte(piece: bytes) -> bool:
     """Whether what stands behind a percent sign begins with the two digits of a byte."""
-    return len(piece) > 1 and _HEX.issuperset(piece[:2])
+    return len(piece) > 1 and not piece[:2].translate(None, _HEX)
 
 
-def _utf8(text: str, what: str) -> str:
-    """The bytes of *text*, as a str with a character for each."""
+def _quote(data: bytes, keep: bytes) -> str:
+    if not data.translate(None, keep):
+        return data.decode()
+    return "".join([chr(byte) if byte in keep else _ENCODED[byte] for byte in data])
+
+
+def _utf8(text: str, what: str) -> bytes:
     try:
-        return str.encode(text, "utf-8").decode("latin-1")
+        return str.encode(text, "utf-8")
     except UnicodeEncodeError:  # its own text would show all of *text*, secrets included
         raise ValueError(f"{what} must not contain a lone surrogate.") from None
 
@@ -217,21 +225,24 @@ def _set(query: str, params: dict[str, Any]) -> str:
 def _pairs(name: str, value: Any) -> list[str]:
     """`name=value`, encoded, for each value of a parameter."""
     what = f"Parameter {str.__str__(name)!a}"
-    key = _utf8(name, what).translate(_IN_VALUE)
+    key = _quote(_utf8(name, what), _UNRESERVED)
     values = () if value is None else value if _is_several(type(value)) else (value,)
-    return [f"{key}={_utf8(_text(item, what), what).translate(_IN_VALUE)}" for item in values]
+    return [f"{key}={_quote(_utf8(_text(item, what), what), _UNRESERVED)}" for item in values]
 
 
 def _is_several(kind: type) -> bool:
     """Whether it is a sequence of values, not of characters, of bytes, or of the parts of a URL."""
-    sequence = issubclass(kind, Sequence) or _is(kind, "array", "array")
-    return sequence and not any(hasattr(kind, name) for name in ("encode", "hex", "geturl"))
+    if kind in _PLAIN or not (issubclass(kind, Sequence) or _is(kind, "array", "array")):
+        return False
+    return not any(hasattr(kind, name) for name in ("encode", "hex", "geturl"))
 
 
 def _text(value: Any, what: str) -> str:
     """One value of a parameter as text. Its type decides: an instance may claim to be anything."""
     kind = type(value)
-    if _is(kind, "enum", "Enum"):
+    if kind is float and value - value == 0:
+        return repr(value)
+    if kind not in _PLAIN and _is(kind, "enum", "Enum"):
         return _text(value.value, what)
     wrong = "must be a finite number"
     try:
@@ -248,7 +259,7 @@ def _text(value: Any, what: str) -> str:
             return _seconds(value)
         if _is(kind, "uuid", "UUID"):
             return str(value)
-        if value.__class__ is kind and (hasattr(kind, "__index__") or hasattr(kind, "__float__")):
+        if _is_number(kind) and value.__class__ is kind:  # a proxy says that it is of another class
             return _digits(value)
     except Exception:  # a class of somebody else may raise anything
         raise ValueError(f"{what} {wrong}.") from None
@@ -264,6 +275,11 @@ def _seconds(value: Any) -> str:
     hours = (value.toordinal() - 719_163) * 24 + value.hour
     seconds = (hours * 60 + value.minute) * 60 + value.second - offset.days * 86_400 - offset.seconds
     return str(seconds - (value.microsecond < offset.microseconds))
+
+
+def _is_number(kind: type) -> bool:
+    """Whether it is a number of any library; some texts, too, can become one."""
+    return (hasattr(kind, "__index__") or hasattr(kind, "__float__")) and not hasattr(kind, "encode")
 
 
 def _digits(value: Any) -> str:
@@ -325,11 +341,12 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
         raise TypeError("Parameter 'idsite' must be an int.")
     if idsite < 1:
         raise ValueError("Parameter 'idsite' must be 1 or more.")
-    mark, _, rest = url.strip().partition("://") if isinstance(url, str) else ("", "", "")
-    letters = mark.translate(dict.fromkeys(map(ord, "+-.")))  # RFC 3986, 3.1
-    if not (letters.isascii() and letters.isalnum() and mark[0].isalpha()) or rest[:1] in ("", *"/?#"):
+    text = str.strip(url) if issubclass(type(url), str) else ""
+    scheme, _, rest = text.partition("://")
+    letters = scheme.translate(dict.fromkeys(map(ord, "+-.")))  # RFC 3986, 3.1
+    if not (letters.isascii() and letters.isalnum() and scheme[0].isalpha()) or rest[:1] in ("", *"/?#"):
         raise ValueError("Parameter 'url' must be an absolute URL, such as https://app.example.com/worker/.")
-    own = {"idsite": idsite, "rec": 1, "send_image": 0, "url": url}
+    own: dict[str, Value] = {"idsite": idsite, "rec": 1, "send_image": 0, "url": url}
     for name in own.keys() & params.keys():
         raise TypeError(f"Parameter {name!r} is set by matomo_uri itself.")
     if params.get("e_c") is not None and params.get("ca") is None:
@@ -385,7 +402,11 @@ def _wish(text: str, kind: object, least: float, most: float) -> str:
     if kind is str:
         return "" if len(text.encode()) <= most else f"have at most {most:,} bytes"
     if kind is hex:
-        return "" if len(text) == most and _HEX.issuperset(text) else f"have {most} hexadecimal digits"
+        return (
+            ""
+            if len(text) == most and not text.encode().translate(None, _HEX)
+            else f"have {most} hexadecimal digits"
+        )
     number = _number(text)
     if number is None:
         return "be a finite number, with a dot"
