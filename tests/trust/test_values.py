@@ -6,14 +6,14 @@ import math
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from givenotice import build_uri, matomo_uri
 
+np = pytest.importorskip("numpy")
+pd = pytest.importorskip("pandas")
 BASE = "https://example.com/ping"
 PAGE = "https://myapp.example.com/worker/"
 
