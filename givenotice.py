@@ -96,8 +96,9 @@ _FORM = "application/x-www-form-urlencoded"
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
 _IN_URI = _UNRESERVED + b"!$&'()*+,;=:@/?"  # 3.3, 3.4
-_HEX = b"0123456789ABCDEFabcdef"
 _ENCODED = [f"%{byte:02X}" for byte in range(256)]
+_HEX = "0123456789ABCDEFabcdef"
+_DECODED = {(high + low).encode(): bytes([int(high + low, 16)]) for high in _HEX for low in _HEX}
 _C0_AND_SPACE = "".join(map(chr, range(33)))
 _CONTROLS = frozenset(map(chr, [*range(32), *range(127, 160)]))
 _PLAIN = (str, int, float, bool)  # the types of most values, found quickly
@@ -125,8 +126,7 @@ def _split(uri: str) -> Parts:
     if not _CONTROLS.isdisjoint(uri):
         raise ValueError("The URI must not contain control characters.")
     scheme, slashes, rest = uri.partition("://")
-    scheme = scheme.lower()
-    if not slashes or scheme not in ("http", "https"):
+    if not slashes or scheme.lower() not in ("http", "https"):
         raise ValueError("The URI must be absolute and begin with http:// or https://.")
     rest, _, fragment = rest.partition("#")
     rest, _, query = rest.partition("?")
@@ -136,7 +136,7 @@ def _split(uri: str) -> Parts:
     userinfo, _, host = authority.rpartition("@")
     userinfo = _encode(userinfo).replace("@", "%40")
     query = "&".join(filter(None, _encode(query).split("&")))
-    return scheme, userinfo, _host(host), _encode(slash + path) or "/", query, _encode(fragment)
+    return scheme.lower(), userinfo, _host(host), _encode(slash + path) or "/", query, _encode(fragment)
 
 
 def _host(text: str) -> str:
@@ -159,8 +159,8 @@ def _host(text: str) -> str:
                 "The URI has a host that browsers read differently; write it as xn--... instead."
             )
         try:
-            short = name[:254]  # the time that IDNA takes grows with the square of the length
-            host = (short if name.isascii() else short.encode("idna").decode("ascii")).lower()
+            # Cut, as IDNA takes time that grows with the square of the length.
+            host = (name if name.isascii() else name[:254].encode("idna").decode("ascii")).lower()
         except UnicodeError:
             raise ValueError("The URI has a host that is no valid domain name.") from None
         labels = host.removesuffix(".").split(".")
@@ -177,7 +177,7 @@ def _host(text: str) -> str:
 def _encode(text: str) -> str:
     """Percent-encode what a URI cannot hold; what is encoded already stays as it is."""
     head, *pieces = _utf8(text, "The URI").split(b"%")
-    encoded = [("%" if _is_byte(piece) else "%25") + _quote(piece, _IN_URI) for piece in pieces]
+    encoded = [("%" if piece[:2] in _DECODED else "%25") + _quote(piece, _IN_URI) for piece in pieces]
     return "".join([_quote(head, _IN_URI), *encoded])
 
 
@@ -186,15 +186,8 @@ def _decode(name: str) -> str:
     if name.isidentifier():
         return name
     head, *pieces = name.replace("+", " ").encode("utf-8", "replace").split(b"%")
-    decoded = [
-        bytes([int(piece[:2], 16)]) + piece[2:] if _is_byte(piece) else b"%" + piece for piece in pieces
-    ]
+    decoded = [_DECODED.get(piece[:2], b"%" + piece[:2]) + piece[2:] for piece in pieces]
     return b"".join([head, *decoded]).decode("utf-8", "replace")
-
-
-def _is_byte(piece: bytes) -> bool:
-    """Whether what stands behind a percent sign begins with the two digits of a byte."""
-    return len(piece) > 1 and not piece[:2].translate(None, _HEX)
 
 
 def _quote(data: bytes, keep: bytes) -> str:
@@ -232,9 +225,8 @@ def _pairs(name: str, value: Any) -> list[str]:
 
 def _is_several(kind: type) -> bool:
     """Whether it is a sequence of values, not of characters, of bytes, or of the parts of a URL."""
-    if kind in _PLAIN or not (issubclass(kind, Sequence) or _is(kind, "array", "array")):
-        return False
-    return not any(hasattr(kind, name) for name in ("encode", "hex", "geturl"))
+    sequence = kind not in _PLAIN and (issubclass(kind, Sequence) or _is(kind, "array", "array"))
+    return sequence and not any(hasattr(kind, name) for name in ("encode", "hex", "geturl"))
 
 
 def _text(value: Any, what: str) -> str:
@@ -259,8 +251,9 @@ def _text(value: Any, what: str) -> str:
             return _seconds(value)
         if _is(kind, "uuid", "UUID"):
             return str(value)
-        if _is_number(kind) and value.__class__ is kind:  # a proxy says that it is of another class
-            return _digits(value)
+        number = hasattr(kind, "__index__") or hasattr(kind, "__float__")
+        if number and not hasattr(kind, "encode") and value.__class__ is kind:  # no text, no proxy of one
+            return _digits(value, kind)
     except Exception:  # a class of somebody else may raise anything
         raise ValueError(f"{what} {wrong}.") from None
     if issubclass(kind, dict):
@@ -277,21 +270,13 @@ def _seconds(value: Any) -> str:
     return str(seconds - (value.microsecond < offset.microseconds))
 
 
-def _is_number(kind: type) -> bool:
-    """Whether it is a number of any library; some texts, too, can become one."""
-    return (hasattr(kind, "__index__") or hasattr(kind, "__float__")) and not hasattr(kind, "encode")
-
-
-def _digits(value: Any) -> str:
+def _digits(value: Any, kind: Any) -> str:
     """A finite number of any library."""
-    kind = type(value)
-    if _is(kind, "numpy", "timedelta64") or _is(kind, "numpy", "complexfloating"):
-        raise TypeError  # its float would not tell all
     if hasattr(kind, "__index__") and not hasattr(kind, "__iter__"):  # an array of floats has it, and raises
         return int.__repr__(kind.__index__(value))
     number = value if _is(kind, "decimal", "Decimal") else kind.__float__(value)
-    if number - number != 0:
-        raise ValueError
+    if number - number != 0 or _is(kind, "numpy", "timedelta64") or _is(kind, "numpy", "complexfloating"):
+        raise ValueError  # the last two are more than their float tells
     return str(number)
 
 
@@ -402,11 +387,7 @@ def _wish(text: str, kind: object, least: float, most: float) -> str:
     if kind is str:
         return "" if len(text.encode()) <= most else f"have at most {most:,} bytes"
     if kind is hex:
-        return (
-            ""
-            if len(text) == most and not text.encode().translate(None, _HEX)
-            else f"have {most} hexadecimal digits"
-        )
+        return "" if len(text) == most and set(text) <= set(_HEX) else f"have {most} hexadecimal digits"
     number = _number(text)
     if number is None:
         return "be a finite number, with a dot"
