@@ -311,7 +311,7 @@ _REFERENCE: dict[str, tuple[object, float, float]] = {
 }
 _ACTIONS = ("e_c", "action_name", "search", "link", "download", "c_n", "idgoal")  # one in each request
 _CUSTOM = ("e_c", "link", "download", "c_n", "ma_id")  # those that ca=1 may mark
-_NEED_TOKEN = {"cip", "country", "region", "city", "lat", "long"}
+_NEED_TOKEN = ("cip", "country", "region", "city", "lat", "long")
 
 
 def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
@@ -322,9 +322,10 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
     `build_uri`; those that Matomo would refuse, or silently store as something else, raise ValueError or
     TypeError (https://developer.matomo.org/api-reference/tracking-api).
     """
-    if isinstance(idsite, bool) or not hasattr(type(idsite), "__index__"):
+    kind = type(idsite)
+    if kind is bool or not hasattr(kind, "__index__") or hasattr(kind, "__iter__"):
         raise TypeError("Parameter 'idsite' must be an int.")
-    if idsite < 1:
+    if kind.__index__(idsite) < 1:
         raise ValueError("Parameter 'idsite' must be 1 or more.")
     text = str.strip(url) if issubclass(type(url), str) else ""
     scheme, _, rest = text.partition("://")
@@ -332,7 +333,7 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
     if not (letters.isascii() and letters.isalnum() and scheme[0].isalpha()) or rest[:1] in ("", *"/?#"):
         raise ValueError("Parameter 'url' must be an absolute URL, such as https://app.example.com/worker/.")
     own: dict[str, Value] = {"idsite": idsite, "rec": 1, "send_image": 0, "url": url}
-    for name in own.keys() & params.keys():
+    for name in [name for name in own if name in params]:
         raise TypeError(f"Parameter {name!r} is set by matomo_uri itself.")
     if params.get("e_c") is not None and params.get("ca") is None:
         params["ca"] = 1
@@ -370,7 +371,7 @@ def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     if int(values.get("ca", 0)) and not any(values.get(name) for name in _CUSTOM):
         yield "ca", "must not be 1 for a page view"
     token = bool(values.get("token_auth"))
-    for name in values.keys() & _NEED_TOKEN if not token else ():
+    for name in [name for name in _NEED_TOKEN if name in values and not token]:
         yield name, "needs token_auth; without it Matomo answers 400"
     age = _age(values.get("cdt")) + int(values.get("cdo", 0))
     name = "cdt" if "cdt" in values else "cdo"
