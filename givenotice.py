@@ -219,7 +219,10 @@ def _pairs(name: str, value: Any) -> list[str]:
     """`name=value`, encoded, for each value of a parameter."""
     what = f"Parameter {str.__str__(name)!a}"
     key = _quote(_utf8(name, what), _UNRESERVED)
-    values = () if value is None else value if _is_several(type(value)) else (value,)
+    try:
+        values = [] if value is None else list(value) if _is_several(type(value)) else [value]
+    except Exception:  # a class of somebody else may raise anything
+        raise TypeError(f"{what} must not be a sequence that cannot be read.") from None
     return [f"{key}={_quote(_utf8(_text(item, what), what), _UNRESERVED)}" for item in values]
 
 
@@ -254,7 +257,9 @@ def _text(value: Any, what: str) -> str:
         number = hasattr(kind, "__index__") or hasattr(kind, "__float__")
         if number and not hasattr(kind, "encode") and value.__class__ is kind:  # no text, no proxy of one
             return _digits(value, kind)
-    except Exception:  # a class of somebody else may raise anything
+    except TypeError:  # an array, which only some numbers fill
+        pass
+    except Exception:
         raise ValueError(f"{what} {wrong}.") from None
     if issubclass(kind, dict):
         raise TypeError(f"{what} must not be a dict; pass json.dumps(...) of it.")
@@ -325,7 +330,7 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
     kind = type(idsite)
     if kind is bool or not hasattr(kind, "__index__") or hasattr(kind, "__iter__"):
         raise TypeError("Parameter 'idsite' must be an int.")
-    if kind.__index__(idsite) < 1:
+    if int(_text(idsite, "Parameter 'idsite'")) < 1:
         raise ValueError("Parameter 'idsite' must be 1 or more.")
     text = str.strip(url) if issubclass(type(url), str) else ""
     scheme, _, rest = text.partition("://")

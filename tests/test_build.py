@@ -314,6 +314,11 @@ class Broken:
         raise KeyError("secret")
 
 
+class Unreadable(list[int]):
+    def __iter__(self) -> Any:
+        raise OSError("secret")
+
+
 class Lazy:
     """A text of a translation, say."""
 
@@ -434,6 +439,7 @@ def test_a_base_is_normalised_and_its_parameters_set(base: str, values: dict[str
         (Fraction(10**400), ValueError, "Parameter 'x' must be a finite number."),
         (Infinite(), ValueError, "Parameter 'x' must be a finite number."),
         (Broken(), ValueError, "Parameter 'x' must be a finite number."),
+        (Unreadable(), TypeError, "Parameter 'x' must not be a sequence that cannot be read."),
     ],
 )  # fmt: skip
 def test_a_refused_value_is_named_by_its_parameter(value: Any, error: type[Exception], sentence: str) -> None:

@@ -254,6 +254,15 @@ def test_a_site_may_be_an_integer_of_another_library() -> None:
     assert params(matomo_uri(ENDPOINT, Index(), PAGE))["idsite"] == "7"  # type: ignore[arg-type]
 
 
+class Fraught(int):
+    def __index__(self) -> int:
+        raise OSError
+
+
+def test_a_site_with_methods_of_its_own_is_taken_as_it_is() -> None:
+    assert params(matomo_uri(ENDPOINT, Fraught(7), PAGE))["idsite"] == "7"
+
+
 @pytest.mark.parametrize("url", ["android-app://com.x/", "x+y.z://a", " HTTPS://a.example ", "file://a/b"])
 def test_an_address_may_have_any_scheme(url: str) -> None:
     assert params(matomo_uri(ENDPOINT, 1, url))["url"] == url
@@ -341,9 +350,11 @@ def test_what_is_accepted_is_accepted_by_matomo(values: dict[str, Any]) -> None:
         assert sent["e_c"].strip()
         assert sent["e_a"].strip()
         assert "ca" in sent
-    else:
+    elif not sent.get("link"):
         assert sent.get("ca", "0") == "0"
-    actions = [name for name in ("e_c", "action_name", "search", "idgoal") if sent.get(name, "").strip()]
+    actions = [
+        name for name in ("e_c", "action_name", "search", "link", "idgoal") if sent.get(name, "").strip()
+    ]
     assert len(actions) <= 1
     for name in sent.keys() & {"pf_net", "search_count", "idgoal", "cdo"}:
         assert re.fullmatch("[0-9]+", sent[name])
