@@ -1,4 +1,4 @@
-"""README.md keeps its word: each of its blocks is run against a server on loopback, its figures are the measured ones."""
+"""The blocks of README.md are run against servers on loopback; its figures are those of the reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WALK = (
     "givenotice --listen",
     "echo ",
 )  # how the blocks of the quick start begin
-NOT_RUN = ("sudo=",)  # would run these tests
+NOT_RUN = ("$(command -v sudo) apt-get ",)  # install packages, and run these tests
 SERVICES = {  # addresses that exist
     "api.telegram.org",
     "cronitor.link",
@@ -62,7 +62,7 @@ def read_blocks() -> list[Block]:
 
 def read_files() -> dict[str, str]:
     """The reader's files: those that a shell block writes, and the blocks with a name in the first line."""
-    files = {}
+    files: dict[str, str] = {}
     for block in BLOCKS:
         files.update(re.findall(r"^cat > (\S+) <<'END'\n(.*?)^END$", block.text, re.M | re.S))
         files.update((name, block.text) for name in re.findall(r"\A# (\w+\.py)\n", block.text))
@@ -87,8 +87,7 @@ def origin() -> Iterator[servers.Origin]:
 def project(tmp_path: Path, origin: servers.Origin) -> Path:
     """The reader's folder: the files of README.md, givenotice.py, and commands in reach."""
     for name, text in FILES.items():
-        if name != "conftest.py":
-            (tmp_path / name).write_text(on_loopback(text, origin), encoding="utf-8")
+        (tmp_path / name).write_text(on_loopback(text, origin), encoding="utf-8")
     # No copy: coverage would count it as a file of its own.
     (tmp_path / "givenotice.py").symlink_to(HOME / "givenotice.py")
     commands(tmp_path / "bin")
@@ -152,14 +151,16 @@ def test_a_shell_block_succeeds(block: Block, project: Path, origin: servers.Ori
 
 
 def walk(port: int) -> str:
-    """What a new user pastes, from the installation to the line for cron; the last file is what was received."""
-    blocks = [block.text for block in BLOCKS if block.language == "sh" and block.text.startswith(WALK)]
-    script = "".join(blocks).replace("8000", str(port))
+    """What a new user pastes, from the installation to the line for cron, which is then run as cron does."""
+    *blocks, cron = [b.text for b in BLOCKS if b.language == "sh" and b.text.startswith(WALK)]
+    script = "".join(blocks)
     # The package index is out of reach: pytest and the build backend are those of this environment.
     script = script.replace("pip install .", "pip install --no-index --no-build-isolation .")
-    script = script.replace("& sleep 1\n", "> received & until [ -s received ]; do sleep 0.1; done\n")
-    script = script.replace("echo ", 'line=$(echo "').replace('/9f2c"\n', '/9f2c")\n')
-    return script + 'env -i PATH=/usr/bin:/bin sh -c "${line#\\* \\* \\* \\* \\* }"\nkill %1\ncat received\n'
+    script = script.replace(
+        "& sleep 1\n", ">received & trap 'kill %1' EXIT; until [ -s received ]; do sleep 0.1; done\n"
+    )
+    script += f'line=$(\n{cron})\nenv -i PATH=/usr/bin:/bin sh -c "${{line#* * * * * }}"\ncat received\n'
+    return script.replace("8000", str(port))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an environment has other folders there")
@@ -217,7 +218,8 @@ def test_a_vendored_copy_records(project: Path, origin: servers.Origin) -> None:
     package = project / "myapp"
     package.mkdir()
     (project / "givenotice.py").rename(package / "givenotice.py")
-    (project / "conftest.py").write_text(FILES["conftest.py"], encoding="utf-8")
+    (line,) = re.findall(r"`(pytest_plugins = .*)`", README)
+    (project / "conftest.py").write_text(line)
     (project / "test_vendored.py").write_text(
         "from myapp import givenotice\n\n"
         "def test_the_vendored_copy_records(notices):\n"
@@ -259,7 +261,7 @@ def test_the_table_of_settings_has_the_defaults() -> None:
 
 @pytest.mark.parametrize("option", ["-t", "-v", "-f", "-n", "-q", "-V", "--listen", "--demo"])
 def test_each_option_that_the_readme_names_is_in_the_help(option: str) -> None:
-    assert f"{option}" in README
+    assert re.search(rf"(?<![\w-]){option}\b", README)
     shown = execute([sys.executable, str(HOME / "givenotice.py"), "--help"]).out
     assert re.search(rf"(?m)^  (-\w, )?{option}\b", shown)
 

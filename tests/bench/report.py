@@ -375,8 +375,8 @@ def readme(results: dict[str, Any]) -> str:
 
 {table("figure|median (least to most)", [[row.what, row.got] for row in shown])}
 
-The import loads {own:.0f} modules; the other clients load {least:.0f} to {most:.0f}. \
-[All figures](tests/bench/figures.md) name the machine and the versions; `python3 tests/bench` measures on yours.
+The import loads {own:.0f} modules; the other clients load {least:.0f} to {most:.0f}.
+[All figures](tests/bench/figures.md) name the machine and the versions; `python3 tests/bench` measures yours.
 """
 
 

@@ -1,6 +1,6 @@
 """The fault matrix: a row for each thing that was run.
 
-python tests/trust/matrix.py    # writes the last run's table into README.md beside it, and its sums into ../../README.md
+python tests/trust/matrix.py    # writes the last run's table beside it, and its sums into the main README.md
 """
 
 from __future__ import annotations
