@@ -191,6 +191,16 @@ def test_what_a_new_user_pastes_shows_an_event_its_test_and_the_notice_of_a_cron
     assert "GET /ping/9f2c" in received
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a file is no command there")
+def test_the_copied_file_is_a_command(tmp_path: Path) -> None:
+    (command,) = re.findall(r"`(install -m 755 .+?)`", README)
+    command = command.replace("givenotice.py", str(HOME / "givenotice.py")).replace("/usr/local/bin", "$0")
+    script = f'{command}; export PATH="$0:/usr/bin:/bin"; givenotice --version'
+    ended = execute(["bash", "-euc", script, str(tmp_path)])
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("givenotice ")
+
+
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "pycon"], ids=ids)
 def test_a_session_shows_what_python_answers(block: Block) -> None:
     examples = doctest.DocTestParser().get_doctest(block.text, {}, block.heading, "README.md", 0)
