@@ -87,7 +87,7 @@ def quiet(ended: Ended, out: str = "") -> bool:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_recipe_stands_in_the_readme_word_for_word(name: str) -> None:
+def test_a_recipe_is_in_the_readme_word_for_word(name: str) -> None:
     text = (RECIPES / name).read_text("utf-8")
     assert re.search(rf"^```\w+\n{re.escape(text)}```$", README.read_text("utf-8"), re.M)
 
@@ -109,7 +109,7 @@ def as_cron_does(place: Place, job: str, **settings: str) -> Ended:
 
 
 @pytest.mark.parametrize(("status", "targets"), [(0, ["/ping/9f2c"]), (3, [])])
-def test_cron_gives_notice_of_a_job_that_succeeded(
+def test_cron_reports_a_job_that_succeeded(
     status: int, targets: list[str], place: Place, origin: servers.Origin
 ) -> None:
     place.command("backup", status)
@@ -118,7 +118,7 @@ def test_cron_gives_notice_of_a_job_that_succeeded(
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_cron_gives_notice_of_how_a_job_ended(status: int, place: Place, origin: servers.Origin) -> None:
+def test_cron_reports_the_exit_status_of_a_job(status: int, place: Place, origin: servers.Origin) -> None:
     uri, jobs = cron_jobs(place)
     place.command("report", status)
     assert quiet(as_cron_does(place, jobs[1], GIVENOTICE_URI=uri))
@@ -126,13 +126,13 @@ def test_cron_gives_notice_of_how_a_job_ended(status: int, place: Place, origin:
     assert origin.targets == [f"/matomo.php?{query}"]
 
 
-def test_the_crontab_has_no_percent_sign_for_cron_splits_lines_there() -> None:
+def test_the_crontab_has_no_percent_sign_because_cron_splits_lines_there() -> None:
     assert "%" not in (RECIPES / "crontab").read_text("utf-8")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("status", [0, 3])
-def test_a_script_gives_notice_of_its_end_by_a_trap(
+def test_a_script_reports_its_exit_status_in_a_trap(
     shell: str, status: int, place: Place, origin: servers.Origin
 ) -> None:
     place.command("backup", status)
@@ -149,7 +149,7 @@ HEARS = (
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_script_that_a_signal_ends_gives_notice_of_that(
+def test_a_script_that_a_signal_ends_reports_the_signal(
     shell: str, number: int, place: Place, origin: servers.Origin
 ) -> None:
     if not shutil.which(shell):
@@ -166,13 +166,13 @@ def unit_lines(name: str, place: Place) -> dict[str, str]:
     return {key: value.strip('"') for key, _, value in pairs}
 
 
-def test_the_unit_of_a_job_gives_notice_of_its_end(place: Place, origin: servers.Origin) -> None:
+def test_the_unit_of_a_job_reports_its_success(place: Place, origin: servers.Origin) -> None:
     command = unit_lines("backup.service", place)["ExecStartPost"]
     assert quiet(place.run(*command.split(), PATH="/usr/bin:/bin"))
     assert origin.targets == ["/ping/9f2c"]
 
 
-def test_the_unit_on_failure_tells_which_unit_failed(place: Place, origin: servers.Origin) -> None:
+def test_the_unit_on_failure_reports_which_unit_failed(place: Place, origin: servers.Origin) -> None:
     unit = unit_lines("notice@.service", place)
     uri = unit["Environment"].partition("=")[2]
     command = unit["ExecStart"].replace("%i", "backup")
@@ -250,14 +250,14 @@ os._exit(0)  # frozen: nothing runs from here on
     ],
     ids=["lambda", "asyncio"],
 )
-def test_a_program_gives_notice(source: str, target: str, place: Place, origin: servers.Origin) -> None:
+def test_a_program_sends_its_notice(source: str, target: str, place: Place, origin: servers.Origin) -> None:
     assert quiet(place.python(source))
     assert origin.targets == [target]
 
 
 @pytest.mark.parametrize("source", [FLASK, DJANGO, FASTAPI], ids=["flask", "django", "fastapi"])
 @pytest.mark.parametrize("token", ["0123abcd", ""])
-def test_a_web_application_tells_visitors_apart(
+def test_a_web_application_identifies_visitors(
     source: str, token: str, place: Place, origin: servers.Origin
 ) -> None:
     program = f"HEADERS = {HEADERS}\n{source}"
@@ -275,7 +275,7 @@ def test_a_web_application_tells_visitors_apart(
 
 
 class Paced(BaseHTTPRequestHandler):
-    """A Matomo with its pace: 1.5 ms for each event."""
+    """A Matomo that is busy: 3 ms for each event."""
 
     stored: ClassVar[list[dict[str, str]]] = []
 
@@ -283,7 +283,7 @@ class Paced(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         bulk = body.startswith("{")
         events = [params(event) for event in json.loads(body)["requests"]] if bulk else [params(f"?{body}")]
-        sleep(0.0015 * len(events))
+        sleep(0.003 * len(events))
         self.stored.extend(events)
         answer = json.dumps({"status": "success", "tracked": len(events), "invalid": 0}).encode()
         self.send_response(200 if bulk else 204)
@@ -298,7 +298,9 @@ class Paced(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     "command", [["sh", "batch.sh"], ["python3", "batch.py"]], ids=["batch.sh", "batch.py"]
 )
-def test_a_batch_needs_more_time_for_its_exit_than_a_program(command: list[str], place: Place) -> None:
+def test_a_batch_is_sent_in_full_only_with_the_settings_of_the_recipe(
+    command: list[str], place: Place
+) -> None:
     Paced.stored.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Paced) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -314,7 +316,7 @@ def test_a_batch_needs_more_time_for_its_exit_than_a_program(command: list[str],
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Celery's pool of processes forks")
-def test_a_celery_worker_gives_notice_and_ends(place: Place, origin: servers.Origin) -> None:
+def test_a_celery_worker_sends_its_notice_and_exits(place: Place, origin: servers.Origin) -> None:
     worker = """
 import os, signal, threading
 import celery_app
@@ -367,7 +369,7 @@ arrived: list[str] = []  # in the order in which they were answered
         ("raise KeyboardInterrupt", "/fail"),
     ],
 )
-def test_a_heartbeat_tells_of_start_and_end_in_order(work: str, ending: str, tmp_path: Path) -> None:
+def test_a_heartbeat_reports_start_and_end_in_order(work: str, ending: str, tmp_path: Path) -> None:
     arrived.clear()
     with servers.answering(slow_start) as origin:
         place = Place(tmp_path, origin)
@@ -414,7 +416,7 @@ def relay(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_proxy_and_a_ca_of_ones_own_are_used(trusted: bool, tmp_path: Path) -> None:
+def test_a_proxy_and_a_private_ca_are_used(trusted: bool, tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
