@@ -605,6 +605,9 @@ def _origin(uri: str) -> str:
 class _Dropped(Exception):
     """Why a notice was not taken, in words that may be logged."""
 
+    def enter(self, dispatcher: _Dispatcher) -> None:
+        dispatcher.log.drop(str(self))
+
 
 def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
     dispatcher = _own_dispatcher()
@@ -618,11 +621,14 @@ def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
             raise _Dropped("the process has ended")
         if len(dispatcher.inbox) + dispatcher.held >= BACKLOG:
             raise _Dropped(_FULL)
-        dispatcher.remember(uri)
+        if not uri.startswith(dispatcher.known):
+            dispatcher.known = (*dispatcher.known[-7:], uri[: uri.index("/", 8) + 1])
         dispatcher.put(uri)
         return True
     except Exception as error:
-        dispatcher.drop(error)
+        # Sentences of build_uri show no value; the words of another error could.
+        told = type(error) is _Dropped or str(error).startswith(("The URI ", "Parameter "))
+        dispatcher.drop(_Dropped(str(error) if told else type(error).__name__))
         return False
 
 
@@ -674,6 +680,7 @@ class _Flush(_Wish):
         epoch.flushes = [flush for flush in epoch.flushes if not flush.abandoned] + [self]
         if epoch.left:
             dispatcher.epochs.append(_Epoch())
+        dispatcher.close_epochs()
 
 
 class _Leave(_Wish):
@@ -754,7 +761,6 @@ class _Dispatcher:
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
         self.drops = repeat(None, sys.maxsize)  # next() counts, and can be interrupted by anything
-        self.notes: deque[Exception] = deque(maxlen=1000)  # why notices were dropped, for the log
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
@@ -797,17 +803,11 @@ class _Dispatcher:
             self.awake[0] = 0
             raise
 
-    def remember(self, uri: str) -> None:
-        if not uri.startswith(self.known):
-            self.known = (*self.known[-7:], uri[: uri.index("/", 8) + 1])
-
-    def drop(self, reason: Exception) -> None:
-        """Count a notice that was not taken; the dispatcher logs it, if there is a log."""
+    def drop(self, reason: _Dropped) -> None:
+        """Count a notice that was not taken, and have the dispatcher log it where there is a log."""
         next(self.drops)
-        if "logging" in sys.modules and not self.stop:
-            self.notes.append(reason)
-            if not self.awake[0]:
-                self.ring()
+        if "logging" in sys.modules and not self.stop and len(self.inbox) < BACKLOG + 1000:
+            self.put(reason)
 
     def stats(self) -> Stats:
         with self.counting:
@@ -857,13 +857,8 @@ class _Dispatcher:
                 item = self.inbox.popleft()
                 if type(item) is str:
                     self.sort(item)
-                else:
-                    item.enter(self)
             if type(item) is not str:
-                self.log.report(item)
-                self.close_epochs()
-        while self.notes:
-            self.log.drop(self.notes.popleft())
+                item.enter(self)
         if len(self.inbox) + self.held <= BACKLOG // 2:
             self.log.recovered("", "The queue of notices has room again.")
 
@@ -884,20 +879,24 @@ class _Dispatcher:
         self.held += 1
 
     def settle(self, report: _Report) -> None:
-        """Count what became of notices, and let their sender go if it ends."""
-        for epoch, outcome, _reason, _seconds in report.outcomes:
-            epoch.left -= 1
-            self.held -= 1
-            self.sent += outcome == "sent"
-            self.failed += outcome == "failed"
-            self.dropped += outcome == "dropped"
+        """Count and log what became of notices, and let their sender go if it ends."""
         destination = report.sender.destination
+        with self.counting:
+            for epoch, outcome, _reason, _seconds in report.outcomes:
+                epoch.left -= 1
+                self.held -= 1
+                self.sent += outcome == "sent"
+                self.failed += outcome == "failed"
+                self.dropped += outcome == "dropped"
         if report.outcomes:
             destination.answered = report.answered
             self.network.suspect |= report.tls_failed
         if report.last:
             self.senders.discard(report.sender)
             destination.senders.discard(report.sender)
+        for _, outcome, reason, seconds in report.outcomes:
+            self.log.outcome(destination.origin, outcome, reason, seconds)
+        self.close_epochs()
 
     def close_epochs(self) -> None:
         """Let the flushes go before which nothing is left."""
@@ -986,7 +985,7 @@ class _Dispatcher:
         """Count what is left: queued notices as dropped, those on their way as failed."""
         for destination in self.destinations.values():
             for _ in destination.waiting:
-                self.log.line(destination.origin, "dropped", "no time left", 0.0)
+                self.log.outcome(destination.origin, "dropped", "no time left", 0.0)
             with self.counting:
                 self.dropped += len(destination.waiting)
                 self.held -= len(destination.waiting)
@@ -1002,30 +1001,22 @@ class _Log:
         self.failing: set[str] = set()  # origins of which a warning was logged; "" is the queue
         self.quiet: dict[str, float] = {}  # monotonic time of the next warning at the earliest
 
-    def report(self, report: Any) -> None:
+    def outcome(self, origin: str, outcome: str, reason: str, seconds: float) -> None:
         """A line at DEBUG for each notice, and one when an origin begins to fail, or works again."""
-        for _, outcome, reason, seconds in getattr(report, "outcomes", ()):
-            origin = report.sender.destination.origin
-            self.line(origin, outcome, reason, seconds)
-            if outcome == "sent":
-                self.recovered(origin, "Notices to %s are delivered again.", origin)
-            elif outcome == "failed":
-                self.fails(origin, "Notices to %s are not delivered: %s.", origin, reason)
-
-    def drop(self, error: Exception) -> None:
-        """A line for a notice that push did not take."""
-        reason = str(error)
-        known = reason.startswith(("The URI ", "Parameter ")) or type(error) is _Dropped
-        self.line("A notice", "dropped", reason if known else type(error).__name__, 0.0)
-        if reason == _FULL:
-            self.fails("", "The queue of notices is full; new ones are dropped.")
-
-    def line(self, origin: str, outcome: str, reason: str, seconds: float) -> None:
         if outcome == "sent":
             self.write("DEBUG", "%s: delivered (%s, %.0f ms)", origin, reason, seconds * 1000)
+            self.recovered(origin, "Notices to %s are delivered again.", origin)
+        elif outcome == "failed":
+            self.write("DEBUG", "%s: not delivered (%s)", origin, reason)
+            self.fails(origin, "Notices to %s are not delivered: %s.", origin, reason)
         else:
-            text = "not delivered" if outcome == "failed" else "dropped"
-            self.write("DEBUG", f"%s: {text} (%s)", origin, reason)
+            self.write("DEBUG", "%s: dropped (%s)", origin, reason)
+
+    def drop(self, reason: str) -> None:
+        """A line for a notice that push did not take, and one when the queue begins to overflow."""
+        self.write("DEBUG", "A notice: dropped (%s)", reason)
+        if reason == _FULL:
+            self.fails("", "The queue of notices is full; new ones are dropped.")
 
     def fails(self, key: str, message: str, *args: str) -> None:
         """Warn once: a server that answers some requests and not others is one event, not many."""
