@@ -219,11 +219,6 @@ def test_a_token_is_found_wherever_it_stands(matomo: Matomo, place: str) -> None
     assert SECURE[0] not in "".join(matomo.log)
 
 
-def test_what_only_looks_like_a_token_is_none(matomo: Matomo) -> None:
-    assert deliver(matomo, [matomo.uri("0", "&e_c=token_auth&xtoken_auth=1")]) == (1, 0, 0)
-    assert matomo.log[1].startswith("GET ")
-
-
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_a_lone_notice_with_a_token_shows_it_in_no_access_log(matomo: Matomo, name: str) -> None:
     matomo.gate.set()
@@ -391,7 +386,6 @@ def test_a_maintenance_passes(monkeypatch: pytest.MonkeyPatch, matomo: Matomo) -
     monkeypatch.setattr(givenotice, "BULK_PAUSE", 0.1)
     matomo.statistics = False
     assert sum(deliver(matomo, plain(matomo, 20))) == 20
-    assert len(matomo.log) <= 22
     matomo.statistics = True
     asked = len(matomo.sizes)
     assert until(lambda: deliver(matomo, plain(matomo, 3)) == (3, 0, 0) and len(matomo.sizes) > asked)
