@@ -292,7 +292,7 @@ def test_several_poisonous_events_lose_none_behind_the_last(
     assert len(matomo.log) <= 2 + 2 * len(places)
 
 
-@pytest.mark.parametrize(("invalid", "transaction"), [(1, True), (1, False), (5, True)])
+@pytest.mark.parametrize(("invalid", "transaction"), [(1, True), (1, False), (5, True), (5, False)])
 def test_invalid_events_before_a_poisonous_one_make_nothing_twice(
     matomo: Matomo, invalid: int, transaction: bool
 ) -> None:
