@@ -30,7 +30,7 @@ import sys
 import threading  # by the main thread: a worker that is first to import it is taken for the main one
 from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
-from collections import deque, namedtuple
+from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
 from itertools import repeat
 from operator import length_hint
@@ -519,10 +519,13 @@ class _Matomo:
         asked = len(queries)
         stored = 200 <= status < 300
         if asked == 1:
-            self.proven.update(map(_site, queries[: int(stored)]))
+            if stored and self.alone:  # it was not to blame for the error before
+                self.bulk_from = monotonic() + BULK_PAUSE
+            self.alone = False
+            self.learn(queries, int(stored))
             return int(stored), 1
         counts = (asked, 0) if status == 204 or answer.startswith(b"GIF8") else _bulk_counts(answer)
-        if (300 <= status < 418 and status != 408) or (stored and counts == (0, 0)):
+        if (300 <= status < 418 and status not in (303, 408)) or (stored and counts == (0, 0)):
             self.bulk_from = monotonic() + BULK_PAUSE
             return 0, 0
         if status == 500 and counts:
@@ -532,8 +535,7 @@ class _Matomo:
         if not counts or not stored:  # nobody knows
             return 0, asked
         self.adapt(asked, seconds)
-        if counts[0] >= asked:
-            self.proven.update(map(_site, queries))
+        self.learn(queries, counts[0])
         return min(counts[0], asked), asked
 
     def find_poison(self, queries: list[str], tracked: int) -> int:
@@ -542,15 +544,21 @@ class _Matomo:
         It tells how many it had tracked by then; it may have rolled them back. Those that it had skipped as
         invalid are not in that number, so it is counted in notices of sites that it is known to accept.
         """
-        if not tracked:  # nothing is stored: either its first notice is at fault, or bulk is not wanted
-            if self.alone:
-                self.bulk_from = monotonic() + BULK_PAUSE
-            self.alone = not self.alone
+        if not tracked:  # nothing is stored: its first notice is to blame, or bulk is refused; that one tells
+            self.alone = True
             return 0
-        sites = [_site(query) for query in queries]
-        known = {sites[0]} if len(set(sites)) == 1 else self.proven
-        accepted = [number for number, site in enumerate(sites) if site in known]
+        sites = self.learn(queries, tracked)
+        accepted = [number for number, site in enumerate(sites) if site in self.proven]
         return accepted[tracked] + 1 if tracked < len(accepted) else len(queries)
+
+    def learn(self, queries: list[str], tracked: int) -> list[tuple[str, str]]:
+        """The sites of notices. One is proven if all the others together are fewer than were tracked."""
+        sites = [_site(query) for query in queries]
+        proven = [site for site, count in Counter(sites).items() if len(sites) - count < tracked]
+        self.proven.update(proven)
+        if len(self.proven) > 1000:
+            self.proven.clear()
+        return sites
 
     def adapt(self, notices: float, seconds: float) -> None:
         """Choose the size of the next bulk request. A few quick notices tell nothing of the pace."""
@@ -1203,7 +1211,7 @@ class _Sender:
             except ValueError as error:  # what push does not look at, such as control characters
                 self.outcome.outcomes.append((epoch, "dropped", str(error), 0.0))
                 continue
-            size += len(parts[4])
+            size += len(parts[4]) + 5 * parts[4].count("&") + 6  # as it is in the body, at most
             if batch and size > BULK_BYTES:
                 waiting.appendleft((uri, epoch))
                 break

@@ -328,7 +328,7 @@ KINDS = {
     "other token": f"&cip=192.0.2.7&token%5Fauth={SECURE[1]}",
     "no token": "&cip=192.0.2.7",
     "long": "&x=" + "y" * 8_000,
-    "malformed": "\n",
+    "malformed": "\n&x=1",
     "plain": "",
 }
 INVALID = ("unknown site", "no token")
