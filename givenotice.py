@@ -1,25 +1,28 @@
+#!/usr/bin/env python3
 # SPDX-FileCopyrightText: The givenotice developers
 # SPDX-License-Identifier: MIT
-"""Give notice to another service: an HTTP request from the background, no answer expected.
+"""Give notice to another service: send it a GET request from the background, and expect no answer.
 
     import givenotice
     givenotice.push("https://hc.example/ping/9f2c")    # a heartbeat
     givenotice.push(action_name="worker-job")          # $GIVENOTICE_URI plus parameters
 
-`push` queues and returns; a background thread sends; what is left at the exit of the process
-is sent then, within a small budget. A notice may be late or lost, it is never sent twice, and
-the program never waits for it and never hears of it. It does not promise delivery, it does not
-retry, it keeps nothing on disk.
+    push         queue a notice; never blocks, never raises
+    flush        wait until all that was pushed was sent, failed or dropped
+    stats        how many notices were sent, failed, dropped, and are pending
+    build_uri    set parameters on a URI
+    matomo_uri   the URI of an event for Matomo, checked
 
-Settings are environment variables: GIVENOTICE_URI (read at each push), and, read at import,
-GIVENOTICE_DISABLED, GIVENOTICE_TIMEOUT, GIVENOTICE_EXIT_TIMEOUT and GIVENOTICE_BACKLOG.
+Delivery is best effort: a notice can arrive late or not at all, but never twice because of a repeat. Notices
+that are left at the exit of the process are sent then, within GIVENOTICE_EXIT_TIMEOUT. Nothing is kept on disk.
 
-Homepage: https://github.com/givenotice/givenotice
+The environment variable GIVENOTICE_URI is read at each push; GIVENOTICE_DISABLED, GIVENOTICE_TIMEOUT,
+GIVENOTICE_EXIT_TIMEOUT and GIVENOTICE_BACKLOG are read at import.
 
 PYTEST_DONT_REWRITE
 """
-# The mark above: a library that is a pytest plugin, too, is often imported before pytest could rewrite its
-# assertions; without the mark pytest warns of that, and `-W error` ends the user's run.
+# The mark above: a library that is also a pytest plugin is often imported before pytest can rewrite its
+# assertions. Without the mark, pytest warns of that, and `-W error` ends the user's run.
 
 from __future__ import annotations
 
@@ -41,12 +44,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
     from enum import Enum
-    from typing import Any, NoReturn, Union
+    from typing import Any, NoReturn, SupportsFloat, SupportsIndex, Union
     from uuid import UUID
 
     import pytest
 
-    Scalar = Union[str, bytes, int, float, Decimal, datetime, UUID, Enum]
+    Scalar = Union[str, bytes, SupportsIndex, SupportsFloat, Decimal, datetime, UUID, Enum]
     Value = Union[Scalar, Sequence[Scalar], None]
     Parts = tuple[str, str, str, str, str, str]  # scheme, userinfo, host and port, path, query, fragment
 
@@ -62,6 +65,10 @@ __all__ = [
     "stats",
 ]
 __version__ = "1.0.0.dev0"
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "DISABLED", "TIMEOUT", "EXIT_TIMEOUT", "BACKLOG", "main", "pytest_addoption"]
 
 
 def _setting(name: str, default: float) -> float:
