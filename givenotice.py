@@ -13,8 +13,8 @@
     build_uri    set parameters on a URI
     matomo_uri   the URI of an event for Matomo, checked
 
-Delivery is best effort: a notice can arrive late or not at all, but never twice because of a repeat. Notices
-that are left at the exit of the process are sent then, within GIVENOTICE_EXIT_TIMEOUT. Nothing is kept on disk.
+Delivery is best effort: a notice can arrive late or not at all, but givenotice never sends it twice. Notices
+that are still queued at the exit are sent then, within GIVENOTICE_EXIT_TIMEOUT. Nothing is kept on disk.
 
 The environment variable GIVENOTICE_URI is read at each push; GIVENOTICE_DISABLED, GIVENOTICE_TIMEOUT,
 GIVENOTICE_EXIT_TIMEOUT and GIVENOTICE_BACKLOG are read at import.
