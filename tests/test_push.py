@@ -20,7 +20,7 @@ from unittest.mock import MagicMock, Mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import HOME, Ended, run
+from programs import HOME, run, script
 from servers import Heard, answering, gated, refusing, silent, until
 
 import givenotice
@@ -39,14 +39,6 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def since(before: givenotice.Stats) -> tuple[int, ...]:
     """pushed, sent, failed, dropped, pending: what was added to them."""
     return tuple(now - then for now, then in zip(givenotice.stats(), before))
-
-
-def script(source: str, *arguments: str, **settings: str) -> Ended:
-    """Run *source* with the servers of the tests in reach; it ends well, and silently."""
-    path = os.pathsep.join([str(HOME), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    ended = run(source, *arguments, options=(), PYTHONPATH=path.rstrip(os.pathsep), **settings)
-    assert (ended.status, ended.err) == (0, "")
-    return ended
 
 
 # --- push --------------------------------------------------------------------------------------
