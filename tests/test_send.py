@@ -360,6 +360,42 @@ def test_a_redirect_goes_nowhere_but_to_http(location: str, tmp_path: Path) -> N
     assert (origin.targets, reached) == (["/"], [])
 
 
+MARKS = "\u0300\u0316"  # to sort them takes a time that grows with the square of their number
+FLOODS = {
+    "a host of combining characters": f"http://{MARKS * 16_000}/",
+    "a path of combining characters": "/" + MARKS * 16_000,
+    "dots": "/" + "../" * 21_000,
+    "labels": "http://" + "\xfc." * 20_000,
+    "percent signs": "/" + "%" * 8_000,
+    "to itself": "/",
+}
+
+
+@pytest.mark.parametrize("location", FLOODS.values(), ids=FLOODS.keys())
+def test_a_flood_of_redirects_costs_neither_time_nor_memory(location: str) -> None:
+    program = """
+        import sys, tracemalloc, givenotice
+        from time import process_time
+        givenotice.push(sys.argv[1])  # the imports come first
+        givenotice.flush(30)
+        begin = process_time()
+        for _ in range(20):
+            givenotice.push(sys.argv[1])
+            givenotice.flush(30)
+        print(process_time() - begin)
+        tracemalloc.start()
+        for _ in range(20):
+            givenotice.push(sys.argv[1])
+        givenotice.flush(30)
+        print(tracemalloc.get_traced_memory()[1])
+    """
+    with redirecting({"/": location}) as origin:
+        seconds, memory = script(program, origin.base, GIVENOTICE_BACKLOG="100").out.split()
+    assert float(seconds) < 4  # of the processor; a host of 64 KB took 1 each time
+    assert int(memory) < 10_000_000
+    assert len(origin.heard) <= 41 * 6
+
+
 def authorizations(origin: Origin) -> list[str | None]:
     return [heard.headers.get("authorization") for heard in origin.heard]
 
@@ -644,15 +680,40 @@ def test_a_proxy_without_password_gets_none(authority: Authority) -> None:
     assert "proxy-authorization" not in proxy.heard[0].headers
 
 
-def test_a_proxy_that_refuses_the_tunnel_fails_the_notice(authority: Authority) -> None:
-    refusal = b"HTTP/1.1 407 Who are you\r\n\r\n"
-    with (
-        answering(context=authority.context("origin.invalid")) as origin,
-        tunnelling(origin, refusal) as proxy,
-    ):
-        environment = {**authority.environment, "https_proxy": proxy.base}
-        assert outcome_elsewhere("https://origin.invalid/", **environment) == FAILED
-    assert (len(proxy.heard), origin.heard) == (1, [])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_asks_who_it_is_fails_the_notice(scheme: str) -> None:
+    with answering(answered(status("407 Who are you", f"X: {SECRET}"), last=True)) as proxy:
+        environment = {f"{scheme}_proxy": proxy.base.replace("//", f"//user:{SECRET}@")}
+        assert "407" in reason(f"{scheme}://user:{SECRET}@origin.invalid/{SECRET}?{SECRET}", **environment)
+    assert len(proxy.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [
+        ("http", "socks5"),
+        ("http", "socks5h"),
+        ("http", "SOCKS4"),
+        ("http", "ftp"),
+        ("https", "socks5"),
+        ("https", "socks4a"),
+        ("https", "https"),
+        ("https", "quic"),
+    ],
+)
+def test_a_proxy_of_another_kind_gets_nothing(scheme: str, kind: str) -> None:
+    reached: list[bytes] = []
+    with listening(lambda connection: reached.append(connection.recv(9))) as proxy:
+        environment = {f"{scheme}_proxy": proxy.replace("http", kind)}
+        told = reason(f"{scheme}://user:{SECRET}@origin.invalid/{SECRET}?{SECRET}", **environment)
+        assert told == "proxies of this kind are not supported"
+        with answering() as origin:
+            http_notice = [origin.base] if scheme == "http" else []
+            assert outcome_elsewhere(*http_notice, **environment, no_proxy="127.0.0.1") == (
+                len(http_notice),
+                0,
+            )
+    assert reached == []
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy"])
@@ -698,11 +759,158 @@ def test_a_redirect_may_lead_to_https(authority: Authority) -> None:
     assert origin.targets == ["/"]
 
 
-# --- At most once ------------------------------------------------------------------------------
+# --- What went wrong is told, and not kept -------------------------------------------------------
 
 
 def hang_up(_connection: socket.socket) -> None:
     """The caller closes."""
+
+
+def answer_with_rubbish(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(f"{SECRET} {SECRET}\r\n\r\n".encode())
+
+
+FAILURES: dict[str, tuple[Sick, str]] = {
+    "refused": (refusing, "Connection refused"),
+    "silent": (silent, "timed out"),
+    "dripping": (dripping, "timed out"),
+    "unaccepting": (unaccepting, "timed out"),
+    "reset": (lambda: listening(read_and_reset), "Connection reset by peer"),
+    "closed": (lambda: listening(hang_up), ""),
+    "rubbish": (lambda: listening(answer_with_rubbish), "BadStatusLine"),
+}
+
+
+def read_and_reset(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    reset(connection)
+
+
+@pytest.mark.parametrize(("sick", "told"), FAILURES.values(), ids=FAILURES.keys())
+def test_the_reason_of_a_failure_is_told_without_a_secret(sick: Sick, told: str) -> None:
+    with sick() as base:
+        uri = base.replace("//", f"//{SECRET}:{SECRET}@") + f"/{SECRET}?{SECRET}={SECRET}#{SECRET}"
+        text = reason(uri, GIVENOTICE_TIMEOUT="0.5")
+    assert text
+    assert told in text
+
+
+def test_the_reason_is_told_where_a_certificate_or_a_name_is_wrong(authority: Authority) -> None:
+    place = f"/{SECRET}?{SECRET}"
+    with answering(context=authority.context("localhost")) as origin:
+        assert "certificate verify failed" in reason(named(origin) + place)
+        assert "not valid for '127.0.0.1'" in reason(origin.base + place, **authority.environment)
+    assert "name" in reason(f"http://user:{SECRET}@nonexistent.invalid{place}").lower()
+
+
+RECOVERING = """
+import os, resource, shutil, sys, types, givenotice
+from time import monotonic
+from unittest.mock import MagicMock
+uri, cause, *files = sys.argv[1:]
+
+def sent():
+    before = givenotice.stats().sent
+    givenotice.push(uri)
+    givenotice.flush(30)
+    return givenotice.stats().sent > before
+
+if cause == "authority":
+    spoil, repair = lambda: None, lambda: shutil.copy(*files)
+elif cause == "proxy":
+    spoil = lambda: os.environ.update(http_proxy="http://127.0.0.1:1", https_proxy="http://127.0.0.1:1")
+    repair = lambda: [os.environ.pop(name) for name in ("http_proxy", "https_proxy")]
+elif cause == "descriptors":
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spoil = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    repair = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+else:
+    import socket
+    fakes = {"none": None, "empty": types.ModuleType("socket")}
+    if cause == "mock":
+        import urllib.request  # imported beside a mock, it would keep that itself
+    spoil = lambda: sys.modules.update(socket=fakes.get(cause, MagicMock()))
+    repair = lambda: sys.modules.update(socket=socket)
+spoil()
+failures = [sent() for _ in range(int(os.environ["TIMES"]))]
+repair()
+end = monotonic() + 5
+recovered = sent()
+while not recovered and len(failures) > 1 and monotonic() < end:  # TLS is not loaded anew each time
+    recovered = sent()
+print(any(failures), recovered)
+"""
+
+
+@pytest.mark.parametrize("times", ["1", "3"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("cause", ["authority", "proxy", "descriptors", "none", "empty", "mock"])
+def test_the_next_notice_arrives_when_the_cause_of_a_failure_has_gone(
+    cause: str, secure: bool, times: str, authority: Authority, tmp_path: Path
+) -> None:
+    if cause == "authority" and not secure:
+        pytest.skip("http needs none")
+    file = authority.file
+    if cause == "authority":
+        file = tmp_path / "ca.pem"  # not there yet
+    with answering(context=authority.context("localhost") if secure else None) as origin:
+        ended = script(
+            RECOVERING,
+            named(origin),
+            cause,
+            str(authority.file),
+            str(file),
+            TIMES=times,
+            SSL_CERT_FILE=str(file),
+        )
+    assert ended.out == "False True\n"
+    assert len(origin.heard) == 1
+
+
+def test_threads_that_send_import_nothing(authority: Authority) -> None:
+    """Only the dispatcher does, once: a fork or the end of the interpreter may come at any time."""
+    with (
+        answering(context=authority.context("localhost")) as origin,
+        redirecting({"/": named(origin)}) as moved,
+        refusing() as closed,
+        answering(answered(b"rubbish\r\n\r\n", last=True)) as odd,
+    ):
+        ended = script(
+            """
+            import sys, threading, givenotice
+            givenotice.IDLE = 60  # seconds: the number of its thread is given to no other
+            imports, network = {}, set()
+
+            def watch(event, arguments):
+                if event == "import":
+                    imports.setdefault(threading.get_ident(), []).append(arguments[0])
+                elif event in ("socket.getaddrinfo", "socket.connect"):
+                    network.add(threading.get_ident())
+
+            sys.addaudithook(watch)
+            for base in sys.argv[1:]:
+                for path in ("/", "/matomo.php?idsite=1&rec=1", "/matomo.php?idsite=1&rec=1&token_auth=x"):
+                    givenotice.push(base + path)
+                    givenotice.push(base.replace("//", "//user:pass@") + path)
+                    givenotice.push(base + path + "&a=1")
+            assert givenotice.flush(30)
+            print(givenotice.stats().failed, len(network) > 0, {ident: imports[ident] for ident in network & imports.keys()})
+            """,
+            moved.base,
+            named(origin),
+            closed,
+            odd.base,
+            "http://nonexistent.invalid",
+            "http://\xfc.invalid",
+            closed.replace("http", "https"),
+            **authority.environment,
+        )
+    assert ended.out.split()[1:] == ["True", "{}"]
+    assert {heard.method for heard in origin.heard} == {"GET", "POST"}
+
+
+# --- At most once ------------------------------------------------------------------------------
 
 
 def break_off(connection: socket.socket) -> None:
