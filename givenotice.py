@@ -87,6 +87,7 @@ WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
 LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
 REPORT = 0.02  # seconds between two reports of a sender
+LOADING = 1.0  # seconds that the exit waits longer for an import, or for TLS, on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
 ADDRESS = 0.5  # seconds for one address of a host that has others
 REDIRECTS = 5  # that one notice may follow
@@ -108,17 +109,21 @@ _FORM = "application/x-www-form-urlencoded"
 # --- Build: pure functions from parameters to a URI -------------------------------------------
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
-_USERINFO = _UNRESERVED + b"!$&'()*+,;=:"  # 3.2.1
-_PATH = _USERINFO + b"@/"  # 3.3
-_QUERY = _PATH + b"?"  # 3.4, and the same for the fragment, 3.5
-_HEX = frozenset("0123456789ABCDEFabcdef")
+_IN_URI = _UNRESERVED + b"!$&'()*+,;=:@/?"  # 3.3, 3.4
 _ENCODED = [f"%{byte:02X}" for byte in range(256)]
+_HEX = "0123456789ABCDEFabcdef"
+_DECODED = {(high + low).encode(): bytes([int(high + low, 16)]) for high in _HEX for low in _HEX}
+_C0_AND_SPACE = "".join(map(chr, range(33)))
+_CONTROLS = frozenset(map(chr, [*range(32), *range(127, 160)]))
+_PLAIN = (str, int, float, bool)  # the types of most values, found quickly
+_HINT = "Pass a str, bytes, a number, a datetime with a time zone, or a list of those."
+_DISPUTED = frozenset("\xdf\u1e9e\u03c2\u200c\u200d")  # sharp s, final sigma, joiners: IDNA 2003 loses them
 
 
 def build_uri(base: str, /, **params: Value) -> str:
     """Return *base* with its query parameters set: an existing name is replaced, a new one appended.
 
-    None removes a parameter, a list repeats it. Every character outside RFC 3986 *unreserved* is
+    None removes a parameter, a sequence repeats it. Every character outside RFC 3986 *unreserved* is
     percent-encoded as UTF-8. Raises ValueError or TypeError with a sentence that names the culprit.
     """
     scheme, userinfo, host, path, query, fragment = _split(base)
@@ -129,14 +134,13 @@ def build_uri(base: str, /, **params: Value) -> str:
 
 def _split(uri: str) -> Parts:
     """The parts of an absolute http(s) URI, normalised as a browser does."""
-    if not isinstance(uri, str):
+    if not issubclass(type(uri), str):
         raise TypeError(f"The URI must be a str, not {type(uri).__name__}.")
-    uri = str.strip(uri, " ")
-    if not uri.isprintable() and any(char < " " or "\x7f" <= char <= "\x9f" for char in uri):
+    uri = str.strip(uri, _C0_AND_SPACE)
+    if not _CONTROLS.isdisjoint(uri):
         raise ValueError("The URI must not contain control characters.")
     scheme, slashes, rest = uri.partition("://")
-    scheme = scheme.lower()
-    if not slashes or scheme not in ("http", "https"):
+    if not slashes or scheme.lower() not in ("http", "https"):
         raise ValueError("The URI must be absolute and begin with http:// or https://.")
     rest, _, fragment = rest.partition("#")
     rest, _, query = rest.partition("?")
@@ -144,14 +148,9 @@ def _split(uri: str) -> Parts:
     if "\\" in authority:  # for a browser the path begins there, for RFC 3986 it is part of a user's name
         raise ValueError("The URI must not contain a backslash before its path.")
     userinfo, _, host = authority.rpartition("@")
-    return (
-        scheme,
-        _encode(userinfo, _USERINFO),
-        _host(host),
-        _encode(slash + path, _PATH) or "/",
-        "&".join(part for part in _encode(query, _QUERY).split("&") if part),
-        _encode(fragment, _QUERY),
-    )
+    userinfo = _encode(userinfo).replace("@", "%40")
+    query = "&".join(filter(None, _encode(query).split("&")))
+    return scheme.lower(), userinfo, _host(host), _encode(slash + path) or "/", query, _encode(fragment)
 
 
 def _host(text: str) -> str:
@@ -169,13 +168,18 @@ def _host(text: str) -> str:
         port = port[1:]
     else:
         name, _, port = text.partition(":")
+        if not _DISPUTED.isdisjoint(name):
+            raise ValueError(
+                "The URI has a host that browsers read differently; write it as xn--... instead."
+            )
         try:
-            host = (name if name.isascii() else name.encode("idna").decode("ascii")).lower()
+            # Cut, as IDNA takes time that grows with the square of the length.
+            host = (name if name.isascii() else name[:254].encode("idna").decode("ascii")).lower()
         except UnicodeError:
             raise ValueError("The URI has a host that is no valid domain name.") from None
         labels = host.removesuffix(".").split(".")
         wrong = host.strip("abcdefghijklmnopqrstuvwxyz0123456789-_.")
-        if wrong or len(host) > 253 or "" in labels or max(map(len, labels)) > 63:
+        if wrong or max(len(name), len(host)) > 253 or "" in labels or max(map(len, labels)) > 63:
             raise ValueError("The URI has no host, or one that is no valid domain name.")
     if not port:
         return host
@@ -184,17 +188,20 @@ def _host(text: str) -> str:
     return f"{host}:{int(port)}"
 
 
-def _encode(text: str, keep: bytes) -> str:
-    """Percent-encode all but *keep*; what is encoded already stays as it is."""
-    data = _utf8(text, "The URI")
-    if not data.translate(None, keep):  # nothing to encode
-        return text
-    head, *rest = data.split(b"%")
-    out = _quote(head, keep)
-    for piece in rest:
-        encoded = len(piece) > 1 and _HEX.issuperset(piece[:2].decode("latin-1"))
-        out += ("%" if encoded else "%25") + _quote(piece, keep)
-    return out
+def _encode(text: str) -> str:
+    """Percent-encode what a URI cannot hold; what is encoded already stays as it is."""
+    head, *pieces = _utf8(text, "The URI").split(b"%")
+    encoded = [("%" if piece[:2] in _DECODED else "%25") + _quote(piece, _IN_URI) for piece in pieces]
+    return "".join([_quote(head, _IN_URI), *encoded])
+
+
+def _decode(name: str) -> str:
+    """The name of a parameter as servers read it (form decoding: + is a space)."""
+    if name.isidentifier():
+        return name
+    head, *pieces = name.replace("+", " ").encode("utf-8", "replace").split(b"%")
+    decoded = [_DECODED.get(piece[:2], b"%" + piece[:2]) + piece[2:] for piece in pieces]
+    return b"".join([head, *decoded]).decode("utf-8", "replace")
 
 
 def _quote(data: bytes, keep: bytes) -> str:
@@ -214,146 +221,199 @@ def _set(query: str, params: dict[str, Any]) -> str:
     """*query* with *params* set in it: in place where the name is there, else at the end."""
     if not params:
         return query
-    pairs = [(_decode(part.partition("=")[0]), part) for part in query.split("&") if part]
-    for name, value in params.items():
-        what = f"Parameter {name!a}"
-        key = _quote(_utf8(name, what), _UNRESERVED)
-        values = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
-        new = [(name, f"{key}={_text(item, what)}") for item in values]
-        at = next((i for i, (known, _) in enumerate(pairs) if known == name), len(pairs))
-        pairs = pairs[:at] + new + [pair for pair in pairs[at:] if pair[0] != name]
-    return "&".join([part for _, part in pairs])
+    new = {name: _pairs(name, value) for name, value in params.items()}
+    parts: list[str] = []
+    for part in filter(None, query.split("&")):
+        name = _decode(part.partition("=")[0])
+        parts += new.pop(name, []) if name in params else [part]
+    return "&".join([*parts, *[pair for pairs in new.values() for pair in pairs]])
 
 
-def _decode(name: str) -> str:
-    """The name of a parameter as servers read it (form decoding: + is a space)."""
-    if name.isalnum():
-        return name
-    head, *rest = name.replace("+", " ").split("%")
-    data = head.encode() + b"".join(bytes.fromhex(piece[:2]) + piece[2:].encode() for piece in rest)
-    return data.decode("utf-8", "replace")
+def _pairs(name: str, value: Any) -> list[str]:
+    """`name=value`, encoded, for each value of a parameter."""
+    what = f"Parameter {str.__str__(name)!a}"
+    key = _quote(_utf8(name, what), _UNRESERVED)
+    try:
+        values = [] if value is None else list(value) if _is_several(type(value)) else [value]
+    except Exception:  # a class of somebody else may raise anything
+        raise TypeError(f"{what} must not be a sequence that cannot be read.") from None
+    return [f"{key}={_quote(_utf8(_text(item, what), what), _UNRESERVED)}" for item in values]
+
+
+def _is_several(kind: type) -> bool:
+    """Whether it is a sequence of values, not of characters, of bytes, or of the parts of a URL."""
+    sequence = kind not in _PLAIN and (issubclass(kind, Sequence) or _is(kind, "array", "array"))
+    return sequence and not any(hasattr(kind, name) for name in ("encode", "hex", "geturl"))
 
 
 def _text(value: Any, what: str) -> str:
-    """One value of a parameter, percent-encoded."""
-    if type(value) is not str:
-        value = _str(value, what)
-    return _quote(_utf8(value, what), _UNRESERVED)
-
-
-def _str(value: Any, what: str) -> str:
-    if _is(value, "enum", "Enum"):
-        value = value.value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if _is(value, "uuid", "UUID"):
-        return str(value)
-    if isinstance(value, bytes):
-        try:
+    """One value of a parameter as text. Its type decides: an instance may claim to be anything."""
+    kind = type(value)
+    if kind is float and value - value == 0:
+        return repr(value)
+    if kind not in _PLAIN and _is(kind, "enum", "Enum"):
+        return _text(value.value, what)
+    wrong = "must be a finite number"
+    try:
+        if issubclass(kind, str):
+            return str.__str__(value)
+        if issubclass(kind, bytes):
+            wrong = "must be UTF-8 where it is given as bytes"
             return bytes.decode(value, "utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"{what} must be UTF-8 where it is given as bytes.") from None
-    if isinstance(value, bool):
-        return "1" if value else "0"  # the convention of tracking APIs
-    if isinstance(value, int):
-        try:
-            return int.__repr__(value)
-        except ValueError:
-            raise ValueError(f"{what} is an integer with too many digits.") from None
-    if isinstance(value, float) or _is(value, "decimal", "Decimal"):
-        text = float.__repr__(value) if isinstance(value, float) else str(value)
-        if not text[-1].isdigit():  # inf, nan and their like
-            raise ValueError(f"{what} must be a finite number.")
-        return text
-    if _is(value, "datetime", "datetime"):
-        if value.utcoffset() is None:
-            raise ValueError(
-                f"{what} must be a datetime with a time zone; a naive one could mean any instant."
-            )
-        return str(int(value.timestamp() // 1))
-    if isinstance(value, dict):
+        if issubclass(kind, int) or _is(kind, "numpy", "bool_"):
+            wrong = "is an integer with too many digits"
+            return int.__repr__(value if issubclass(kind, int) else bool(value))  # of bool 1 or 0
+        if _is(kind, "datetime", "datetime") or _is(kind, "numpy", "datetime64"):
+            wrong = "must be a datetime with a time zone; a naive one could mean any instant"
+            return _seconds(value)
+        if _is(kind, "uuid", "UUID"):
+            return str(value)
+        number = hasattr(kind, "__index__") or hasattr(kind, "__float__")
+        if number and not hasattr(kind, "encode") and value.__class__ is kind:  # no text, no proxy of one
+            return _digits(value, kind)
+    except TypeError:  # an array, which only some numbers fill
+        pass
+    except Exception:
+        raise ValueError(f"{what} {wrong}.") from None
+    if issubclass(kind, dict):
         raise TypeError(f"{what} must not be a dict; pass json.dumps(...) of it.")
-    raise TypeError(f"{what} must not be of type {type(value).__name__}.")
+    hint = "" if value is None or _is_several(kind) else f" {_HINT}"
+    raise TypeError(f"{what} must not be of type {kind.__name__}.{hint}")
 
 
-def _is(value: object, module: str, name: str) -> bool:
-    """Whether *value* is of a class in a module that is not imported for it: no import, no instance."""
-    kind = getattr(sys.modules.get(module), name, None)
-    return kind is not None and isinstance(value, kind)
+def _seconds(value: Any) -> str:
+    """The seconds since 1970, rounded down; in integers, as floats are not exact in all years."""
+    offset = value.utcoffset()
+    hours = (value.toordinal() - 719_163) * 24 + value.hour
+    seconds = (hours * 60 + value.minute) * 60 + value.second - offset.days * 86_400 - offset.seconds
+    return str(seconds - (value.microsecond < offset.microseconds))
 
 
-# What Matomo wants to be a number; anything else it stores as 0, or it refuses the whole bulk request.
-_NUMBERS = {"e_v", "revenue", "ec_st", "ec_tx", "ec_sh", "ec_dt", "search_count", "lat", "long", "cdo"} | {
-    f"pf_{phase}" for phase in ("net", "srv", "tfr", "dm1", "dm2", "onl")
+def _digits(value: Any, kind: Any) -> str:
+    """A finite number of any library."""
+    if hasattr(kind, "__index__") and not hasattr(kind, "__iter__"):  # an array of floats has it, and raises
+        return int.__repr__(kind.__index__(value))
+    number = value if _is(kind, "decimal", "Decimal") else kind.__float__(value)
+    if number - number != 0 or _is(kind, "numpy", "timedelta64") or _is(kind, "numpy", "complexfloating"):
+        raise ValueError  # the last two are more than their float tells
+    return str(number)
+
+
+def _is(kind: type, module: str, name: str) -> bool:
+    """Whether *kind* is that class; without an import, as who has an instance has imported it."""
+    known = getattr(sys.modules.get(module), name, None)
+    return isinstance(known, type) and issubclass(kind, known)
+
+
+# --- Matomo: its tracking URIs ----------------------------------------------------------------
+
+_DAY = 86_400  # seconds; Matomo takes an older time only with a token
+_OLDEST = 20 * 365 * _DAY  # seconds; an older time it ignores
+_AHEAD = 900  # seconds that a clock may be ahead of Matomo's
+_ANY = (float, float("-inf"), float("inf"))
+# What Matomo can store: the kind of a parameter with its range, or its length in bytes. It cuts anything
+# else, stores nothing, or refuses it with the whole bulk request. Parameters that are not here all pass.
+_REFERENCE: dict[str, tuple[object, float, float]] = {
+    "action_name": (str, 0, 1_024),
+    **dict.fromkeys(("e_c", "e_a", "e_n", "c_n", "c_p", "c_t", "c_i"), (str, 0, 4_096)),
+    **dict.fromkeys(("uid", "search_cat"), (str, 0, 200)),
+    **dict.fromkeys(("cid", "_id"), (hex, 16, 16)),
+    **dict.fromkeys(("e_v", "revenue", "ec_st", "ec_tx", "ec_sh", "ec_dt"), _ANY),
+    **dict.fromkeys(("pf_net", "pf_srv", "pf_tfr", "pf_dm1", "pf_dm2", "pf_onl"), (int, 0, 16_777_215)),
+    "search_count": (int, 0, 4_294_967_295),
+    "idgoal": (int, 0, 2_147_483_647),
+    "ec_id": (str, 0, 100),
+    "ca": (int, 0, 1),
+    "cdo": (int, 0, _OLDEST),
+    "lat": (float, -90, 90),
+    "long": (float, -180, 180),
 }
-_NEED_TOKEN = {"cip", "country", "region", "city", "lat", "long"}
-_DAY = 86_400.0  # seconds; Matomo takes an older time only with a token
+_ACTIONS = ("e_c", "action_name", "search", "link", "download", "c_n", "idgoal")  # one in each request
+_CUSTOM = ("e_c", "link", "download", "c_n", "ma_id")  # those that ca=1 may mark
+_NEED_TOKEN = ("cip", "country", "region", "city", "lat", "long")
 
 
 def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
     """Return the URI of one page view or event for Matomo's tracking API.
 
-    *endpoint* is the Matomo server (`/matomo.php` is added unless a .php path is there), *idsite* its
-    number of the site, *url* the absolute address of what was seen. Other parameters pass as in `build_uri`;
-    those that Matomo would refuse, or silently store as something else, raise ValueError or TypeError
-    (https://developer.matomo.org/api-reference/tracking-api).
+    *endpoint* is the Matomo server (`/matomo.php` is added unless a .php path or /js/ is there), *idsite*
+    its number of the site, *url* the absolute address of what was seen. Other parameters pass as in
+    `build_uri`; those that Matomo would refuse, or silently store as something else, raise ValueError or
+    TypeError (https://developer.matomo.org/api-reference/tracking-api).
     """
-    if isinstance(idsite, bool) or not isinstance(idsite, int):
+    kind = type(idsite)
+    if kind is bool or not hasattr(kind, "__index__") or hasattr(kind, "__iter__"):
         raise TypeError("Parameter 'idsite' must be an int.")
-    if idsite < 1:
+    if int(_text(idsite, "Parameter 'idsite'")) < 1:
         raise ValueError("Parameter 'idsite' must be 1 or more.")
-    scheme, slashes, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
-    if not scheme or not slashes or rest[:1] in ("", "/", "?", "#"):
-        raise ValueError(
-            "Parameter 'url' must be an absolute URL, such as https://myapp.example.com/worker/."
-        )
-    for name in ("idsite", "rec", "send_image", "url"):
-        if name in params:
-            raise TypeError(f"Parameter {name!r} is set by matomo_uri itself.")
-    given = {name: value for name, value in params.items() if value is not None}
-    texts = {name: _plain(value, name) for name, value in given.items()}
-    _check(texts, token=bool(texts.get("token_auth")) or "token_auth=" in endpoint)
-    if "e_c" in given:
-        given.setdefault("ca", 1)
-    base, mark, tail = build_uri(endpoint).partition("?")
-    if not base.partition("#")[0].endswith(".php"):
-        base = base.partition("#")[0].rstrip("/") + "/matomo.php"
-    return build_uri(base + mark + tail, **{"idsite": idsite, "rec": 1, "send_image": 0, "url": url, **given})
+    text = str.strip(url) if issubclass(type(url), str) else ""
+    scheme, _, rest = text.partition("://")
+    letters = scheme.translate(dict.fromkeys(map(ord, "+-.")))  # RFC 3986, 3.1
+    if not (letters.isascii() and letters.isalnum() and scheme[0].isalpha()) or rest[:1] in ("", *"/?#"):
+        raise ValueError("Parameter 'url' must be an absolute URL, such as https://app.example.com/worker/.")
+    own: dict[str, Value] = {"idsite": idsite, "rec": 1, "send_image": 0, "url": url}
+    for name in [name for name in own if name in params]:
+        raise TypeError(f"Parameter {name!r} is set by matomo_uri itself.")
+    if params.get("e_c") is not None and params.get("ca") is None:
+        params["ca"] = 1
+    base, mark, query = build_uri(endpoint).partition("#")[0].partition("?")
+    path = base.partition("://")[2].partition("/")[2]
+    if ".php/" not in path + "/" and not f"/{path}".endswith(("/js", "/js/")):
+        base = base.rstrip("/") + "/matomo.php"
+    uri = build_uri(base + mark + query, **{**own, **params})
+    return build_uri(uri, **_checked(uri.partition("?")[2]))
 
 
-def _plain(value: Any, name: str) -> str:
-    """The value as Matomo sees it: decoded and trimmed; the last one, where there are several."""
-    if isinstance(value, (list, tuple)):
-        value = value[-1] if value else ""
-    return _decode(_text(value, f"Parameter {name!a}")).strip()
+def _checked(query: str) -> dict[str, str]:
+    """The numbers of *query*, without white space. Raises ValueError for what Matomo would change."""
+    pairs = [part.partition("=") for part in query.split("&")]
+    values = {_decode(name): _decode(value).strip() for name, _, value in pairs}  # the last one counts
+    for name, wrong in _faults(values):
+        raise ValueError(f"Parameter {name!r} {wrong}.")
+    return {name: text for name, text in values.items() if _REFERENCE.get(name, (str,))[0] is not str}
 
 
-def _check(texts: dict[str, str], token: bool) -> None:
-    """Raise ValueError for what Matomo's tracking API refuses or changes."""
-    for name in texts.keys() & _NUMBERS:
-        if _number(texts[name]) is None:
-            raise ValueError(f"Parameter {name!r} must be a finite number, with a dot.")
-    for name in texts.keys() & {"cid", "_id"}:
-        if len(texts[name]) != 16 or not _HEX.issuperset(texts[name]):
-            raise ValueError(f"Parameter {name!r} must have 16 hexadecimal digits.")
-    if "e_c" in texts or "e_a" in texts:
-        for name in ("e_c", "e_a"):
-            if not texts.get(name):
-                raise ValueError(f"Parameter {name!r} must not be empty: an event has both e_c and e_a.")
-    if texts.get("ca") == "1" and "action_name" in texts and "e_c" not in texts:
-        raise ValueError("Parameter 'ca' must not be 1 for a page view.")
-    age = _age(texts["cdt"]) if "cdt" in texts else 0.0
-    if age < -_DAY:
-        raise ValueError(
-            "Parameter 'cdt' must be seconds, and not in the future; Matomo would take its own time."
-        )
-    age += _number(texts.get("cdo", "0")) or 0.0
-    for name in texts.keys() & _NEED_TOKEN:
-        if not token:
-            raise ValueError(f"Parameter {name!r} needs token_auth; without it Matomo answers 400.")
-    if age > _DAY and not token:
-        name = "cdt" if "cdt" in texts else "cdo"
-        raise ValueError(f"Parameter {name!r} is older than 24 hours, which needs token_auth.")
+def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What Matomo would refuse or change: the names of parameters, each with a sentence about it."""
+    for name, (kind, least, most) in _REFERENCE.items():
+        wish = _wish(values[name], kind, least, most) if name in values else ""
+        if wish:
+            yield name, f"must {wish}"
+    for name in ("e_c", "e_a"):
+        if values.keys() & {"e_c", "e_a"} and not values.get(name):
+            yield name, "must not be empty: an event has both e_c and e_a"
+    actions = [name for name in _ACTIONS if values.get(name)]
+    if values.get("c_i") and actions[:1] in (["link"], ["download"]):  # a click on content has both
+        actions = [name for name in actions if name != "c_n"]
+    for name in actions[1:]:
+        yield name, f"must not be beside {actions[0]!r}: a request is for one action"
+    if int(values.get("ca", 0)) and not any(values.get(name) for name in _CUSTOM):
+        yield "ca", "must not be 1 for a page view"
+    token = bool(values.get("token_auth"))
+    for name in [name for name in _NEED_TOKEN if name in values and not token]:
+        yield name, "needs token_auth; without it Matomo answers 400"
+    age = _age(values.get("cdt")) + int(values.get("cdo", 0))
+    name = "cdt" if "cdt" in values else "cdo"
+    if age < -_AHEAD:
+        yield name, "must be seconds, and not in the future; Matomo would take its own time"
+    if age >= _DAY and not token:
+        yield name, "is older than 24 hours, which needs token_auth"
+    if age >= _OLDEST:
+        yield name, "is older than 20 years; Matomo would take its own time"
+
+
+def _wish(text: str, kind: object, least: float, most: float) -> str:
+    """What Matomo can store in place of *text*; nothing if it can store it."""
+    if kind is str:
+        return "" if len(text.encode()) <= most else f"have at most {most:,} bytes"
+    if kind is hex:
+        return "" if len(text) == most and set(text) <= set(_HEX) else f"have {most} hexadecimal digits"
+    number = _number(text)
+    if number is None:
+        return "be a finite number, with a dot"
+    if least <= number <= most and (kind is float or text.isdigit()):
+        return ""
+    return f"be {'an integer' if kind is int else 'a number'} from {least:,} to {most:,}"
 
 
 def _number(text: str) -> float | None:
@@ -365,16 +425,22 @@ def _number(text: str) -> float | None:
     return number if number is not None and number - number == 0 else None
 
 
-def _age(cdt: str) -> float:
-    """Seconds since *cdt*: Unix seconds, or a date and time in UTC."""
+def _age(cdt: str | None) -> float:
+    """Seconds since *cdt*: Unix seconds, or a date and time, in UTC if it has no offset."""
+    if cdt is None:
+        return 0.0
     seconds = _number(cdt)
     if seconds is None:
         from datetime import datetime, timezone
 
+        text = cdt.replace("Z", "+00:00")  # Python reads Z, and offsets without a colon, since 3.11
+        if text[-5:-4] in ("+", "-") and text[-4:].isdigit():
+            text = f"{text[:-2]}:{text[-2:]}"
         try:
-            seconds = datetime.fromisoformat(cdt).replace(tzinfo=timezone.utc).timestamp()
+            moment = datetime.fromisoformat(text)
         except ValueError:
             raise ValueError("Parameter 'cdt' must be Unix seconds, or YYYY-MM-DD HH:MM:SS in UTC.") from None
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     return time() - seconds
 
 
@@ -539,6 +605,9 @@ def _origin(uri: str) -> str:
 class _Dropped(Exception):
     """Why a notice was not taken, in words that may be logged."""
 
+    def enter(self, dispatcher: _Dispatcher) -> None:
+        dispatcher.log.drop(str(self))
+
 
 def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
     dispatcher = _own_dispatcher()
@@ -552,11 +621,14 @@ def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
             raise _Dropped("the process has ended")
         if len(dispatcher.inbox) + dispatcher.held >= BACKLOG:
             raise _Dropped(_FULL)
-        dispatcher.remember(uri)
+        if not uri.startswith(dispatcher.known):
+            dispatcher.known = (*dispatcher.known[-7:], uri[: uri.index("/", 8) + 1])
         dispatcher.put(uri)
         return True
     except Exception as error:
-        dispatcher.drop(error)
+        # Sentences of build_uri show no value; the words of another error could.
+        told = type(error) is _Dropped or str(error).startswith(("The URI ", "Parameter "))
+        dispatcher.drop(_Dropped(str(error) if told else type(error).__name__))
         return False
 
 
@@ -689,7 +761,6 @@ class _Dispatcher:
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
         self.drops = repeat(None, sys.maxsize)  # next() counts, and can be interrupted by anything
-        self.notes: deque[Exception] = deque(maxlen=1000)  # why notices were dropped, for the log
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
@@ -732,17 +803,11 @@ class _Dispatcher:
             self.awake[0] = 0
             raise
 
-    def remember(self, uri: str) -> None:
-        if not uri.startswith(self.known):
-            self.known = (*self.known[-7:], uri[: uri.index("/", 8) + 1])
-
-    def drop(self, reason: Exception) -> None:
-        """Count a notice that was not taken; the dispatcher logs it, if there is a log."""
+    def drop(self, reason: _Dropped) -> None:
+        """Count a notice that was not taken, and have the dispatcher log it where there is a log."""
         next(self.drops)
-        if "logging" in sys.modules and not self.stop:
-            self.notes.append(reason)
-            if not self.awake[0]:
-                self.ring()
+        if "logging" in sys.modules and not self.stop and len(self.inbox) < BACKLOG + 1000:
+            self.put(reason)
 
     def stats(self) -> Stats:
         with self.counting:
@@ -792,12 +857,8 @@ class _Dispatcher:
                 item = self.inbox.popleft()
                 if type(item) is str:
                     self.sort(item)
-                else:
-                    item.enter(self)
             if type(item) is not str:
-                self.log.report(item)
-        while self.notes:
-            self.log.drop(self.notes.popleft())
+                item.enter(self)
         if len(self.inbox) + self.held <= BACKLOG // 2:
             self.log.recovered("", "The queue of notices has room again.")
 
@@ -818,20 +879,23 @@ class _Dispatcher:
         self.held += 1
 
     def settle(self, report: _Report) -> None:
-        """Count what became of notices, and let their sender go if it ends."""
-        for epoch, outcome, _reason, _seconds in report.outcomes:
-            epoch.left -= 1
-            self.held -= 1
-            self.sent += outcome == "sent"
-            self.failed += outcome == "failed"
-            self.dropped += outcome == "dropped"
+        """Count and log what became of notices, and let their sender go if it ends."""
         destination = report.sender.destination
+        with self.counting:
+            for epoch, outcome, _reason, _seconds in report.outcomes:
+                epoch.left -= 1
+                self.held -= 1
+                self.sent += outcome == "sent"
+                self.failed += outcome == "failed"
+                self.dropped += outcome == "dropped"
         if report.outcomes:
             destination.answered = report.answered
             self.network.suspect |= report.tls_failed
         if report.last:
             self.senders.discard(report.sender)
             destination.senders.discard(report.sender)
+        for _, outcome, reason, seconds in report.outcomes:
+            self.log.outcome(destination.origin, outcome, reason, seconds)
         self.close_epochs()
 
     def close_epochs(self) -> None:
@@ -898,13 +962,18 @@ class _Dispatcher:
         self.known = ()
         _release(self.bell)
         # With the role this thread is the dispatcher from now on. It never gives it back.
-        taken = self.role.acquire(True, max(0.0, deadline - monotonic()))
+        limit = deadline + LOADING
+        taken = self.role.acquire(True, max(0.0, limit - monotonic()))
         for sender in list(self.senders):
             sender.cut()
-        while taken and self.senders and monotonic() < deadline:
+        while taken and self.senders:
+            # A lookup cannot be cut off. To leave one behind does no harm.
+            end = deadline if all(sender.resolving for sender in self.senders) else limit
+            if monotonic() >= end:
+                break
             self.awake[0] = 0
             if not self.inbox:
-                self.bell.acquire(True, max(0.0, deadline - monotonic()))
+                self.bell.acquire(True, end - monotonic())
             self.read_inbox()
         if taken:
             self.read_inbox()
@@ -916,7 +985,7 @@ class _Dispatcher:
         """Count what is left: queued notices as dropped, those on their way as failed."""
         for destination in self.destinations.values():
             for _ in destination.waiting:
-                self.log.line(destination.origin, "dropped", "no time left", 0.0)
+                self.log.outcome(destination.origin, "dropped", "no time left", 0.0)
             with self.counting:
                 self.dropped += len(destination.waiting)
                 self.held -= len(destination.waiting)
@@ -932,37 +1001,30 @@ class _Log:
         self.failing: set[str] = set()  # origins of which a warning was logged; "" is the queue
         self.quiet: dict[str, float] = {}  # monotonic time of the next warning at the earliest
 
-    def report(self, report: Any) -> None:
+    def outcome(self, origin: str, outcome: str, reason: str, seconds: float) -> None:
         """A line at DEBUG for each notice, and one when an origin begins to fail, or works again."""
-        for _, outcome, reason, seconds in getattr(report, "outcomes", ()):
-            origin = report.sender.destination.origin
-            self.line(origin, outcome, reason, seconds)
-            if outcome == "sent":
-                self.recovered(origin, "Notices to %s are delivered again.", origin)
-            elif outcome == "failed":
-                self.fails(origin, "Notices to %s are not delivered: %s.", origin, reason)
-
-    def drop(self, error: Exception) -> None:
-        """A line for a notice that push did not take."""
-        reason = str(error)
-        known = reason.startswith(("The URI ", "Parameter ")) or type(error) is _Dropped
-        self.line("A notice", "dropped", reason if known else type(error).__name__, 0.0)
-        if reason == _FULL:
-            self.fails("", "The queue of notices is full; new ones are dropped.")
-
-    def line(self, origin: str, outcome: str, reason: str, seconds: float) -> None:
         if outcome == "sent":
             self.write("DEBUG", "%s: delivered (%s, %.0f ms)", origin, reason, seconds * 1000)
+            self.recovered(origin, "Notices to %s are delivered again.", origin)
+        elif outcome == "failed":
+            self.write("DEBUG", "%s: not delivered (%s)", origin, reason)
+            self.fails(origin, "Notices to %s are not delivered: %s.", origin, reason)
         else:
-            text = "not delivered" if outcome == "failed" else "dropped"
-            self.write("DEBUG", f"%s: {text} (%s)", origin, reason)
+            self.write("DEBUG", "%s: dropped (%s)", origin, reason)
+
+    def drop(self, reason: str) -> None:
+        """A line for a notice that push did not take, and one when the queue begins to overflow."""
+        self.write("DEBUG", "A notice: dropped (%s)", reason)
+        if reason == _FULL:
+            self.fails("", "The queue of notices is full; new ones are dropped.")
 
     def fails(self, key: str, message: str, *args: str) -> None:
         """Warn once: a server that answers some requests and not others is one event, not many."""
         if key not in self.failing and monotonic() >= self.quiet.get(key, 0.0):
             if len(self.quiet) >= 1000:
                 self.quiet.clear()
-            self.quiet[key] = monotonic() + WARN_PAUSE
+            if key:
+                self.quiet[key] = monotonic() + WARN_PAUSE
             self.failing.add(key)
             self.write("WARNING", message, *args)
 
@@ -995,30 +1057,28 @@ class _Network:
         self.suspect = False  # a handshake failed, perhaps since the context was made in a bad moment
         self.retry = 0.0  # monotonic time from which another is made then
 
-    def load(self, tls: bool) -> None:
+    def load(self) -> None:
         """Import what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
             import encodings.idna  # noqa: F401  # for getaddrinfo
             import json  # noqa: F401
             import urllib.request  # noqa: F401
 
-            if tls and (self.context is None or (self.suspect and monotonic() >= self.retry)):
-                self.load_tls()
-
     def load_tls(self) -> None:
-        import ssl
+        """Make the TLS context, or another one if that was of no use."""
+        with self.loading:
+            if self.context is None or (self.suspect and monotonic() >= self.retry):
+                import ssl
 
-        begin, first = monotonic(), self.context is None
-        self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
-        self.suspect = False
-        self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes up to 50 ms
+                begin, first = monotonic(), self.context is None
+                self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
+                self.suspect = False
+                self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
 
     def tls(self) -> Any:
-        """The TLS context. It is there, except behind a redirect from http to https."""
-        with self.loading:
-            if self.context is None:
-                self.load_tls()
-            return self.context
+        if self.context is None:  # behind a redirect from http to https
+            self.load_tls()
+        return self.context
 
     def opener(self, dial: Any) -> Any:
         """urllib.request for http and https alone; connections are made by *dial*, redirects not followed."""
@@ -1073,12 +1133,15 @@ class _Sender:
         self.destination = destination
         self.deadline = _FOREVER  # of the request under way, monotonic
         self.grip: Any = None  # a second handle on its socket
+        self.resolving = False  # it looks up a name
         self.outcome = _Report(self)  # since the last report
         self.reported = monotonic()
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
-            dispatcher.network.load(tls=destination.origin.startswith("https:"))
+            dispatcher.network.load()
+            if destination.origin.startswith("https:") and not dispatcher.stop:
+                dispatcher.network.load_tls()
             self.opener = dispatcher.network.opener(self.dial)
         except Exception as error:
             self.broken = error
@@ -1215,7 +1278,11 @@ class _Sender:
         """As socket.create_connection, with a grip on the socket; only the last address gets all the time."""
         import socket
 
-        found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)  # as create_connection calls it
+        self.resolving = True
+        try:
+            found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)  # as create_connection calls it
+        finally:
+            self.resolving = False
         for left, (family, kind, protocol, _name, peer) in zip(range(len(found), 0, -1), found):
             sock = socket.socket(family, kind, protocol)
             try:
@@ -1371,7 +1438,7 @@ def _before_fork() -> None:
         dispatcher.put(wish)
         if wish.done.acquire(True, 0.05) and sys.version_info >= (3, 12):
             sleep(0.002)  # the system counts a thread until it is gone
-    dispatcher.network.loading.acquire(True, 0.5)
+    dispatcher.network.loading.acquire(True, LOADING / 2)
 
 
 def _after_fork_in_parent() -> None:
@@ -1420,10 +1487,11 @@ class Notice(str):
     @property
     def params(self) -> dict[str, Any]:
         """The parameters, decoded; a repeated name gives a list."""
-        from urllib.parse import parse_qsl, urlsplit
+        from urllib.parse import parse_qsl
 
         params: dict[str, Any] = {}
-        for name, value in parse_qsl(urlsplit(self).query, keep_blank_values=True):
+        query = self.partition("#")[0].partition("?")[2]
+        for name, value in parse_qsl(query, keep_blank_values=True):
             value = _Secret(value) if name.startswith("token_auth") else value
             if name not in params:
                 params[name] = value
@@ -1530,17 +1598,22 @@ def _shorten(text: str, width: int) -> str:
 
 
 def _mask(uri: str) -> str:
-    """*uri* without what must not be shown: a token, a password."""
-    before, slashes, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    _user, at, host = authority.rpartition("@")
-    shown = f"{before}{slashes}{'***@' if at else ''}{host}{slash}{path}"
-    base, mark, query = shown.partition("?")
-    parts = [
-        part.partition("=")[0] + "=***" if _decode(part.partition("=")[0]).startswith("token_auth") else part
-        for part in query.split("&")
-    ]
-    return base + mark + "&".join(parts)
+    """*uri* without what must not be shown: a token, in the fragment, too; a user's name and password."""
+    scheme, slashes, rest = uri.partition("://")
+    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    user, at, _host = authority.rpartition("@")
+    shown = f"{scheme}{slashes}{'***' if at else ''}{rest[len(user) :]}"
+    return "#".join(["&".join(map(_mask_token, half.split("&"))) for half in shown.split("#")])
+
+
+def _mask_token(part: str) -> str:
+    """A parameter, and what stands before the first one."""
+    pieces = part.split("?")
+    for at, piece in enumerate(pieces):
+        name, equals, _value = piece.partition("=")
+        if equals and _decode(name).startswith("token_auth"):
+            return "?".join([*pieces[:at], f"{name}=***"])
+    return part
 
 
 # --- Under pytest -----------------------------------------------------------------------------------

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import array
+import collections
 import enum
 import math
 import re
+import time
 import traceback
+import types
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from givenotice import build_uri
+from givenotice import Notice, build_uri
 
 BASE = "https://example.com/ping"
 
@@ -111,8 +119,32 @@ def test_a_decimal_comes_back(number: Decimal) -> None:
     assert [(name, Decimal(value)) for name, value in query(build_uri(BASE, x=number))] == [("x", number)]
 
 
-@given(st.datetimes(timezones=st.just(timezone.utc)))
+DAY = timedelta(days=1)
+# Zones may differ from UTC by any time under a day, also by microseconds.
+zones = st.builds(timezone, st.timedeltas(timedelta(microseconds=1) - DAY, DAY - timedelta(microseconds=1)))
+
+
+@given(st.datetimes(timezones=zones))
 def test_a_datetime_becomes_unix_seconds(moment: datetime) -> None:
+    check_seconds(moment)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2514, 5, 30, 1, 53, 4, 999_999, timezone.utc),  # floats round from here on
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, timezone.utc),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, timezone(timedelta(hours=-23))),
+        datetime(1, 1, 1, 0, 0, 0, 1, timezone.utc),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23, microseconds=1))),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, timezone.utc),
+    ],
+)
+def test_a_datetime_of_any_year_is_exact(moment: datetime) -> None:
+    check_seconds(moment)
+
+
+def check_seconds(moment: datetime) -> None:
     seconds = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
     assert query(build_uri(BASE, x=moment)) == [("x", str(seconds))]
 
@@ -147,6 +179,41 @@ def check_base(base: str) -> None:
     assert query(uri)[-1] == ("x", "1") or query(uri).count(("x", "1")) == 1
     # A second parser must see the same host, or a URI could be checked for one and sent to another.
     assert urlsplit(uri).hostname == match["host"].strip("[]").lower()
+
+
+@given(st.text("".join(map(chr, range(33)))), st.text("".join(map(chr, range(33)))))
+def test_white_space_and_control_characters_at_the_ends_are_taken_off(before: str, after: str) -> None:
+    assert build_uri(f"{before}http://h.example/p{after}", x=1) == "http://h.example/p?x=1"
+
+
+@given(st.sampled_from([*map(chr, range(32)), *map(chr, range(127, 160))]))
+def test_control_characters_inside_are_refused(char: str) -> None:
+    for uri in (f"http://h.example/{char}p", f"http://h{char}.example/", f"http://h.example/?{char}#f"):
+        with pytest.raises(ValueError, match=r"^The URI must not contain control characters\.$"):
+            build_uri(uri)
+
+
+# Scripts whose letters Unicode 3.2 had, on which IDNA 2003 is based.
+letters = st.characters(min_codepoint=0x61, max_codepoint=0x58F, categories=["Ll", "Lu", "Mn", "Nd"])
+
+
+@given(st.lists(st.text(letters | st.sampled_from("\xdf\u03c2\u1e9e-"), min_size=1), min_size=1, max_size=3))
+def test_a_host_is_the_one_that_a_browser_finds_or_is_refused(labels: list[str]) -> None:
+    name = ".".join(labels)
+    try:
+        expected = idna.encode(name, uts46=True).decode()
+        host = urlsplit(build_uri(f"http://{name}/")).hostname
+    except ValueError:
+        return
+    assert host == expected
+
+
+@given(
+    st.text(), st.lists(st.sampled_from([*"?&#=%:/@", "token_auth", "%of", "%5f", "http://"])).map("".join)
+)
+def test_every_notice_has_a_repr(text: str, pieces: str) -> None:
+    for notice in (text, pieces, pieces + text, f"http://h.example/{pieces}{text}"):
+        assert isinstance(repr(Notice(notice)), str)
 
 
 scalars = st.one_of(
@@ -217,10 +284,69 @@ class OddText(str):
         raise OSError
 
 
+class Fraught(int):
+    """Each method of it raises."""
+
+    def raises(self, *_: object) -> Any:
+        raise OSError("secret")
+
+    __repr__ = __str__ = __index__ = __int__ = __float__ = __eq__ = __lt__ = __sub__ = __bool__ = raises
+    __hash__ = int.__hash__
+
+
+class Index:
+    def __index__(self) -> int:
+        return 7
+
+
+class Float:
+    def __float__(self) -> float:
+        return 1.5
+
+
+class Infinite:
+    def __float__(self) -> float:
+        return math.inf
+
+
+class Broken:
+    def __float__(self) -> float:
+        raise KeyError("secret")
+
+
+class Unreadable(list[int]):
+    def __iter__(self) -> Any:
+        raise OSError("secret")
+
+
+class Lazy:
+    """A text of a translation, say."""
+
+    def __str__(self) -> str:
+        return "secret"
+
+    def encode(self) -> bytes:
+        return b"secret"
+
+
+class Claims:
+    """A proxy: isinstance takes it for a str, and float() for a number."""
+
+    __class__ = str  # type: ignore[assignment]
+
+    def __float__(self) -> float:
+        return 5.0
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
         ("", ""),
+        (Index(), "7"),
+        (Float(), "1.5"),
+        (Fraction(1, 4), "0.25"),
+        (Decimal("1E+400"), "1E%2B400"),
+        (-0.0, "-0.0"),
         ("a b+c/ä", "a%20b%2Bc%2F%C3%A4"),
         ("-._~", "-._~"),
         (b"\xc3\xa4", "%C3%A4"),
@@ -247,6 +373,10 @@ def test_a_value_becomes_text(value: Any, text: str) -> None:
     assert build_uri(BASE, x=value) == f"{BASE}?x={text}"
 
 
+def test_a_number_with_methods_of_its_own_is_taken_as_it_is() -> None:
+    assert build_uri(BASE, x=Fraught(5), y=[Fraught(6)]) == f"{BASE}?x=5&y=6"
+
+
 def test_a_str_with_methods_of_its_own_is_taken_as_it_is() -> None:
     assert build_uri(OddText(BASE), x=OddText("as it is")) == f"{BASE}?x=as%20it%20is"
 
@@ -260,6 +390,11 @@ def test_a_str_with_methods_of_its_own_is_taken_as_it_is() -> None:
         ("http://h.example/?a=1&b=2", {"a": ("x",), "c": 3}, "http://h.example/?a=x&b=2&c=3"),
         ("http://h.example/?a=1&b=2", {"a": None}, "http://h.example/?b=2"),
         ("http://h.example/?a=1", {"a": []}, "http://h.example/"),
+        ("http://h.example/", {"a": range(3)}, "http://h.example/?a=0&a=1&a=2"),
+        ("http://h.example/", {"a": collections.deque([1, "x"])}, "http://h.example/?a=1&a=x"),
+        ("http://h.example/", {"a": array.array("i", [1, 2])}, "http://h.example/?a=1&a=2"),
+        ("http://h.example/", {"a": collections.UserList("xy")}, "http://h.example/?a=x&a=y"),
+        ("http://h.example/?b=1&a=1&b=2", {"b": None, "a": [2, 3]}, "http://h.example/?a=2&a=3"),
         ("http://h.example/?a=1", {"none": None}, "http://h.example/?a=1"),
         ("http://h.example/?flag&b", {"flag": "x"}, "http://h.example/?flag=x&b"),
         ("http://h.example/?d%5B1%5D=x&y+z=1", {"d[1]": 2, "y z": 3}, "http://h.example/?d%5B1%5D=2&y%20z=3"),
@@ -299,13 +434,52 @@ def test_a_base_is_normalised_and_its_parameters_set(base: str, values: dict[str
         ({"secret": 1}, TypeError, "Parameter 'x' must not be a dict; pass json.dumps(...) of it."),
         ([["secret"]], TypeError, "Parameter 'x' must not be of type list."),
         (["secret", None], TypeError, "Parameter 'x' must not be of type NoneType."),
-        ({"secret"}, TypeError, "Parameter 'x' must not be of type set."),
-        (bytearray(b"secret"), TypeError, "Parameter 'x' must not be of type bytearray."),
-        (datetime(2020, 1, 1).date(), TypeError, "Parameter 'x' must not be of type date."),
+        (Decimal("sNaN7"), ValueError, "Parameter 'x' must be a finite number."),
+        (Decimal("NaN12"), ValueError, "Parameter 'x' must be a finite number."),
+        (Fraction(10**400), ValueError, "Parameter 'x' must be a finite number."),
+        (Infinite(), ValueError, "Parameter 'x' must be a finite number."),
+        (Broken(), ValueError, "Parameter 'x' must be a finite number."),
+        (Unreadable(), TypeError, "Parameter 'x' must not be a sequence that cannot be read."),
     ],
 )  # fmt: skip
 def test_a_refused_value_is_named_by_its_parameter(value: Any, error: type[Exception], sentence: str) -> None:
     check_refusal(lambda: build_uri(BASE, x=value), error, sentence)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {"secret"},
+        lambda: frozenset({"secret"}),
+        lambda: (part for part in ["secret"]),
+        lambda: {"secret": 1}.keys(),
+        lambda: types.MappingProxyType({"secret": 1}),
+        lambda: bytearray(b"secret"),
+        lambda: memoryview(b"secret"),
+        lambda: date(2020, 1, 1),
+        lambda: datetime(2020, 1, 1).time(),
+        lambda: timedelta(seconds=1),
+        lambda: Path("secret"),
+        lambda: ip_address("127.0.0.1"),
+        lambda: urlsplit("http://secret.example/"),
+        lambda: collections.UserString("secret"),
+        lambda: Exception("secret"),
+        lambda: Lazy(),
+        lambda: Claims(),
+        lambda: [{"secret"}],
+        lambda: 1j,
+        lambda: object(),
+        lambda: str,
+    ],
+)  # fmt: skip
+def test_a_refused_value_is_told_with_what_to_pass(make: Callable[[], Any]) -> None:
+    value = make()
+    kind = type(value[0] if isinstance(value, list) else value).__name__
+    sentence = (
+        f"Parameter 'x' must not be of type {kind}. "
+        "Pass a str, bytes, a number, a datetime with a time zone, or a list of those."
+    )
+    check_refusal(lambda: build_uri(BASE, x=value), TypeError, sentence)
 
 
 # The digits that Python turns into text are limited since 3.11 (and 3.10.7, 3.9.14).
@@ -318,6 +492,9 @@ def test_an_integer_of_too_many_digits_is_refused() -> None:
 def test_a_name_with_a_lone_surrogate_is_refused() -> None:
     sentence = r"Parameter '\udc80' must not contain a lone surrogate."
     check_refusal(lambda: build_uri(BASE, **{"\udc80": "secret"}), ValueError, sentence)
+
+
+DISPUTED = "The URI has a host that browsers read differently; write it as xn--... instead."
 
 
 @pytest.mark.parametrize(
@@ -349,6 +526,16 @@ def test_a_name_with_a_lone_surrogate_is_refused() -> None:
             "The URI has no host, or one that is no valid domain name.",
         ),
         ("http://secret\u3002\u3002example/", "The URI has a host that is no valid domain name."),
+        ("http://fa\xdf.example/secret", DISPUTED),
+        ("http://FA\u1e9e.example/secret", DISPUTED),
+        ("http://\u03b2\u03cc\u03bb\u03bf\u03c2.example/secret", DISPUTED),
+        ("http://a\u200cb.example/secret", DISPUTED),
+        ("http://a\u200db.example/secret", DISPUTED),
+        ("http://fa%C3%9F.example/secret", "The URI has no host, or one that is no valid domain name."),
+        (
+            "http://" + "a\u0308." * 127 + "/secret",
+            "The URI has no host, or one that is no valid domain name.",
+        ),
         ("http://[::1/", "The URI has no valid IPv6 address in its brackets."),
         ("http://[secret]/", "The URI has no valid IPv6 address in its brackets."),
         ("http://[fe80::1%25secret]/", "The URI has no valid IPv6 address in its brackets."),
@@ -372,6 +559,71 @@ def check_refusal(call: Callable[[], object], error: type[Exception], sentence: 
     assert "secret" not in printed
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://h/?50%off=1", "http://h/?50%off=1"),
+        ("http://h/#token_auth=secret", "http://h/#token_auth=***"),
+        ("http://h/p#?a=1&token_auth=secret?secret&b=2", "http://h/p#?a=1&token_auth=***&b=2"),
+        ("http://h/a=b?token_auth=secret#f", "http://h/a=b?token_auth=***#f"),
+        ("http://h/?token%5Fauth=secret&a=1", "http://h/?token%5Fauth=***&a=1"),
+        ("?token_auth[]=secret", "?token_auth[]=***"),
+        ("http://h/?my_token_auth=1&a=token_auth", "http://h/?my_token_auth=1&a=token_auth"),
+        ("http://secret:secret@h/?a=1", "http://***@h/?a=1"),
+        ("http://secret@secret@h?mail=a@b", "http://***@h?mail=a@b"),
+        ("http://h?a=\udc80&b%=1", "http://h?a=\udc80&b%=1"),
+    ],
+)
+def test_the_repr_of_a_notice_shows_no_secret(uri: str, shown: str) -> None:
+    assert repr(Notice(uri)) == repr(shown)
+
+
+# --- Work that grows with the square of its input ---------------------------------------------------
+
+# What is linear takes some milliseconds; with the square it is more than a second, or an hour.
+MANY = 10_000
+LONG = 300_000
+
+
+@pytest.mark.parametrize("base", [BASE, BASE + "?" + "&".join(f"n{at}=1" for at in range(MANY))])
+def test_many_parameters_cost_as_much_each_as_few(base: str) -> None:
+    values = {f"n{at}": at for at in range(MANY)}
+    check_quick(lambda: build_uri(base, **values), 0.2)
+    check_quick(lambda: build_uri(base, n0=range(MANY)), 0.2)
+    check_quick(lambda: repr(Notice(base)), 0.2)
+
+
+@pytest.mark.parametrize(
+    "place", ["{}h.example/", "h.example/{}", "h.example/?{}", "h.example/#{}", "{}@h/", "[{}]"]
+)
+@pytest.mark.parametrize(
+    "piece", ["%", "%4", "&", "=", "a&", "?", "#", "@", ":", "a\u0308", "\u0323\u0308", "."]
+)
+def test_a_long_uri_costs_as_much_for_each_character_as_a_short_one(place: str, piece: str) -> None:
+    base = "http://" + place.format(piece * (LONG // len(piece)))
+
+    def build() -> None:
+        try:
+            build_uri(base, x=1)
+        except ValueError:
+            pass
+        repr(Notice(base))
+
+    check_quick(build, 2.0)
+
+
+def check_quick(call: Callable[[], object], seconds: float) -> None:
+    """The time of the processor, and the best of three, as the machine may be busy."""
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        call()
+        took.append(time.process_time() - began)
+        if took[-1] < seconds:
+            return
+    raise AssertionError(f"took {min(took):.2f} s")
 
 
 def test_values_of_modules_that_nobody_imported_cost_no_import() -> None:

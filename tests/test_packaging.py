@@ -60,6 +60,10 @@ def test_an_installation_brings_nothing_else(metadata: Message) -> None:
     assert metadata.get_all("Requires-Dist") is None
 
 
+def test_no_address_is_named_while_there_is_none(metadata: Message) -> None:
+    assert [metadata["Home-page"], metadata.get_all("Project-URL")] == [None, None]
+
+
 def test_the_wheel_names_the_script_and_the_plugin(wheel: zipfile.ZipFile) -> None:
     points = wheel.read(f"{INFO}/entry_points.txt").decode()
     assert "[console_scripts]\ngivenotice=givenotice:main\n" in points

@@ -1,11 +1,16 @@
-"""What README.md shows, works: each of its blocks is run against a server on loopback."""
+"""The blocks of README.md are run against servers on loopback; its figures are those of the reports."""
 
 from __future__ import annotations
 
 import ast
 import doctest
+import os
 import re
+import runpy
+import socket
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +21,25 @@ from programs import HOME, TREE, Ended, commands, execute
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser
 
-import givenotice
-
 README = (TREE / "README.md").read_text(encoding="utf-8")
-LANGUAGES = "ini", "pycon", "python", "sh", "text", "toml"
-RECIPES = [path.read_text("utf-8") for path in (TREE / "tests" / "recipes").iterdir() if path.is_file()]
+LANGUAGES = "pycon", "python", "sh", "toml"
 LOOPBACK = ("https://hc.example", "https://matomo.example.com")  # stand for the server on loopback
-NOT_RUN = {
-    "pip install .": "needs the package index",
-    "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox run -e py": "would run these tests",
+WALK = (
+    "python3 -m venv ~",
+    "cat > ",
+    "givenotice --listen",
+    "echo ",
+)  # how the blocks of the quick start begin
+NOT_RUN = ("$(command -v sudo) apt-get ",)  # install packages, and run these tests
+SERVICES = {  # addresses that exist
+    "api.telegram.org",
+    "cronitor.link",
+    "developer.matomo.org",
+    "hc-ping.com",
+    "maker.ifttt.com",
+    "nosnch.in",
+    "ntfy.sh",
+    "uptime.betterstack.com",
 }
 
 
@@ -32,12 +47,6 @@ class Block(NamedTuple):
     heading: str
     language: str
     text: str
-
-    @property
-    def file(self) -> str:
-        """The name in the first line, if the block is a file of the reader's."""
-        found = re.match(r"# (\w+\.py)\n", self.text)
-        return found[1] if found else ""
 
 
 def read_blocks() -> list[Block]:
@@ -51,23 +60,21 @@ def read_blocks() -> list[Block]:
     return blocks
 
 
+def read_files() -> dict[str, str]:
+    """The reader's files: those that a shell block writes, and the blocks with a name in the first line."""
+    files: dict[str, str] = {}
+    for block in BLOCKS:
+        files.update(re.findall(r"^cat > (\S+) <<'END'\n(.*?)^END$", block.text, re.M | re.S))
+        files.update((name, block.text) for name in re.findall(r"\A# (\w+\.py)\n", block.text))
+    return files
+
+
 BLOCKS = read_blocks()
-FILES = {block.file: block.text for block in BLOCKS if block.file}
-PROGRAMS = [
-    block
-    for block in BLOCKS
-    if block.language == "python"
-    and block.text not in RECIPES
-    and not block.file.startswith(("test_", "conf"))
-]
+FILES = read_files()
+PROGRAMS = [block for block in BLOCKS if block.language == "python" and block.text not in FILES.values()]
 SCRIPTS = [
-    block
-    for block in BLOCKS
-    if block.language == "sh"
-    and block.text not in RECIPES
-    and not NOT_RUN.keys() >= set(block.text.splitlines())
+    block for block in BLOCKS if block.language == "sh" and not block.text.startswith((*WALK, *NOT_RUN))
 ]
-TESTS = [name for name in FILES if name.startswith("test_") and name != "test_vendored.py"]
 
 
 @pytest.fixture
@@ -79,8 +86,8 @@ def origin() -> Iterator[servers.Origin]:
 @pytest.fixture
 def project(tmp_path: Path, origin: servers.Origin) -> Path:
     """The reader's folder: the files of README.md, givenotice.py, and commands in reach."""
-    for name in ("app.py", *TESTS):
-        (tmp_path / name).write_text(on_loopback(FILES[name], origin), encoding="utf-8")
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(on_loopback(text, origin), encoding="utf-8")
     # No copy: coverage would count it as a file of its own.
     (tmp_path / "givenotice.py").symlink_to(HOME / "givenotice.py")
     commands(tmp_path / "bin")
@@ -103,12 +110,12 @@ def in_project(project: Path, origin: servers.Origin, *command: str) -> Ended:
     )
 
 
-def lines_to_run(block: Block) -> str:
-    return "".join(f"{line}\n" for line in block.text.splitlines() if line not in NOT_RUN)
-
-
 def ids(block: Block) -> str:
-    return f"{block.heading} {block.file}".strip()
+    return f"{block.heading}: {block.text.splitlines()[0]}"
+
+
+def test_the_readme_has_at_most_350_lines() -> None:
+    assert README.count("\n") <= 350
 
 
 def test_each_block_is_of_a_language_that_is_checked_here() -> None:
@@ -116,21 +123,9 @@ def test_each_block_is_of_a_language_that_is_checked_here() -> None:
     assert 2 * len(BLOCKS) == len(re.findall("^```", README, re.M))
 
 
-def test_each_text_and_unit_is_a_recipe_or_what_the_demonstration_prints() -> None:
-    others = [block for block in BLOCKS if block.language in ("ini", "text") and block.text not in RECIPES]
-    assert len(others) == 1
-    shown = execute([sys.executable, str(HOME / "givenotice.py"), "--demo"]).out
-    assert without_figures(others[0].text) == without_figures(shown)
-
-
-def without_figures(text: str) -> str:
-    """The text without port, times and counts, which differ from run to run."""
-    return re.sub(r"(?<=:)\d+(?=/; )|\d\d:\d\d:\d\d|[\d.]+(?= ms| requests)", "N", text)
-
-
-def test_what_is_not_run_is_still_in_the_readme() -> None:
-    shown = [line for block in BLOCKS if block.language == "sh" for line in block.text.splitlines()]
-    assert [line for line in NOT_RUN if line not in shown] == []
+@pytest.mark.parametrize("begin", [*WALK, *NOT_RUN])
+def test_each_block_that_is_not_run_by_itself_is_still_in_the_readme(begin: str) -> None:
+    assert [block for block in BLOCKS if block.language == "sh" and block.text.startswith(begin)]
 
 
 def test_each_host_that_loopback_stands_for_is_still_in_the_readme() -> None:
@@ -138,25 +133,72 @@ def test_each_host_that_loopback_stands_for_is_still_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=ids)
-def test_a_program_gives_its_notices_and_is_silent(
+def test_a_program_sends_its_notices_and_prints_nothing(
     block: Block, project: Path, origin: servers.Origin
 ) -> None:
     (project / "program.py").write_text(on_loopback(block.text, origin), encoding="utf-8")
     ended = in_project(project, origin, "python3", "program.py")
     assert (ended.status, ended.out, ended.err) == (0, "", "")
-    assert len(origin.heard) == block.text.count("\n    sign_up(") + len(
-        re.findall(r"^ *givenotice\.push\((?!e_c=\"user\")", block.text, re.M)
-    )
+    assert len(origin.heard) == len(re.findall(r"^ *givenotice\.push\(", block.text, re.M)) > 0
 
 
 @pytest.mark.parametrize("block", SCRIPTS, ids=ids)
 def test_a_shell_block_succeeds(block: Block, project: Path, origin: servers.Origin) -> None:
-    script = lines_to_run(block)
-    ended = in_project(project, origin, "bash", "-euc", on_loopback(script, origin))
+    ended = in_project(project, origin, "bash", "-euc", on_loopback(block.text, origin))
     assert ended.status == 0, ended.err
     assert "Traceback" not in ended.err
-    wanted = len(re.findall(r"^(?:trap ')?givenotice (?!-n)", script, re.M)) + 2 * script.count("app.py")
-    assert len(origin.heard) == wanted
+    assert len(origin.heard) == len(re.findall(r"^givenotice (?!-n)", block.text, re.M))
+
+
+def walk(port: int) -> str:
+    """What a new user pastes, from the installation to the line for cron, which is then run as cron does."""
+    *blocks, cron = [b.text for b in BLOCKS if b.language == "sh" and b.text.startswith(WALK)]
+    script = "".join(blocks)
+    # The package index is out of reach: pytest and the build backend are those of this environment.
+    script = script.replace("pip install .", "pip install --no-index --no-build-isolation .")
+    script = script.replace(
+        "& sleep 1\n", ">received & trap 'kill %1' EXIT; until [ -s received ]; do sleep 0.1; done\n"
+    )
+    script += f'line=$(\n{cron})\nenv -i PATH=/usr/bin:/bin sh -c "${{line#* * * * * }}"\ncat received\n'
+    return script.replace("8000", str(port))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an environment has other folders there")
+def test_what_a_new_user_pastes_shows_an_event_its_test_and_the_notice_of_a_cron_job(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIVENOTICE_")}
+    environment.update(
+        HOME=str(tmp_path),
+        PATH=commands(tmp_path / "bin"),
+        PYTHONPATH=sysconfig.get_path("purelib"),
+        PYTEST_ADDOPTS="-p no:asyncio",
+        GIVENOTICE_EXIT_TIMEOUT="20",
+    )
+    ended = subprocess.run(
+        ["bash", "-euc", walk(port)],
+        cwd=TREE,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,  # seconds: pip alone takes ten on a busy machine
+        encoding="utf-8",
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert re.search(r"\b1 passed in", ended.stdout)
+    received = ended.stdout.partition(" passed in ")[2]
+    assert re.findall(r"\be_[can]\s+(\w+)", received) == ["user", "signup", "ada", "cron", "backup"]
+    assert "GET /ping/9f2c" in received
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file is no command there")
+def test_the_copied_file_is_a_command(tmp_path: Path) -> None:
+    (command,) = re.findall(r"`(install -m 755 .+?)`", README)
+    command = command.replace("givenotice.py", str(HOME / "givenotice.py")).replace("/usr/local/bin", "$0")
+    script = f'{command}; export PATH="$0:/usr/bin:/bin"; givenotice --version'
+    ended = execute(["bash", "-euc", script, str(tmp_path)])
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("givenotice ")
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "pycon"], ids=ids)
@@ -167,7 +209,14 @@ def test_a_session_shows_what_python_answers(block: Block) -> None:
     assert results.failed == 0
 
 
-@pytest.mark.parametrize("name", TESTS)
+def test_the_setting_for_mypy_is_valid() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later have it")
+    (text,) = (block.text for block in BLOCKS if block.language == "toml")
+    override = {"module": "givenotice", "follow_untyped_imports": True}
+    assert tomllib.loads(text) == {"tool": {"mypy": {"overrides": [override]}}}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("test_")])
 def test_a_test_passes_and_sends_nothing(name: str, project: Path, origin: servers.Origin) -> None:
     ended = in_project(project, origin, "python3", "-m", "pytest", "-p", "givenotice", name)
     assert ended.status == 0, ended.out + ended.err
@@ -175,19 +224,18 @@ def test_a_test_passes_and_sends_nothing(name: str, project: Path, origin: serve
     assert origin.connections == 0
 
 
-def test_the_unittest_passes_without_pytest(project: Path, origin: servers.Origin) -> None:
-    ended = in_project(project, origin, "python3", "-m", "unittest", "test_with_unittest")
-    assert "Ran 1 test" in ended.err
-    assert ended.status == 0
-    assert origin.connections == 0
-
-
 def test_a_vendored_copy_records(project: Path, origin: servers.Origin) -> None:
     package = project / "myapp"
     package.mkdir()
     (project / "givenotice.py").rename(package / "givenotice.py")
-    for name in ("conftest.py", "test_vendored.py"):
-        (project / name).write_text(on_loopback(FILES[name], origin), encoding="utf-8")
+    (line,) = re.findall(r"`(pytest_plugins = .*)`", README)
+    (project / "conftest.py").write_text(line)
+    (project / "test_vendored.py").write_text(
+        "from myapp import givenotice\n\n"
+        "def test_the_vendored_copy_records(notices):\n"
+        f"    givenotice.push('{origin.base}/ping')\n"
+        "    assert len(notices) == 1\n"
+    )
     ended = in_project(project, origin, "python3", "-m", "pytest", "test_vendored.py")
     assert re.search(r"\b1 passed in", ended.out), ended.out + ended.err
     assert origin.connections == 0
@@ -202,20 +250,18 @@ def test_the_plugin_off_sends_for_real(project: Path, origin: servers.Origin) ->
 
 
 def test_copies_of_different_versions_send_side_by_side(project: Path, origin: servers.Origin) -> None:
-    copied = re.sub(
-        r"(?m)^__version__ = .*", '__version__ = "0.1"', (HOME / "givenotice.py").read_text("utf-8")
-    )
+    text = (HOME / "givenotice.py").read_text("utf-8")
+    (current,) = re.findall(r'(?m)^__version__ = "(.+)"', text)
     (project / "myapp").mkdir()
-    (project / "myapp" / "givenotice.py").write_text(copied, encoding="utf-8")
+    (project / "myapp" / "givenotice.py").write_text(text.replace(f'"{current}"', '"0.1"'), encoding="utf-8")
     program = "import givenotice; from myapp import givenotice as own; givenotice.push(a=1); own.push(a=2)"
     ended = in_project(project, origin, "python3", "-c", program)
     assert (ended.status, ended.out, ended.err) == (0, "", "")
     sent = {heard.target: heard.headers["user-agent"] for heard in origin.heard}
-    current = f"givenotice/{givenotice.__version__}"
-    assert sent == {"/default?a=1": current, "/default?a=2": "givenotice/0.1"}
+    assert sent == {"/default?a=1": f"givenotice/{current}", "/default?a=2": "givenotice/0.1"}
 
 
-def test_the_table_of_settings_tells_the_defaults() -> None:
+def test_the_table_of_settings_has_the_defaults() -> None:
     table = re.findall(r"^\| `GIVENOTICE_(\w+)` \| *(\w*) *\|", README, re.M)
     constants = {name: float(value) for name, value in table if value}
     program = f"import givenotice; print({{name: getattr(givenotice, name) for name in {list(constants)}}})"
@@ -223,15 +269,80 @@ def test_the_table_of_settings_tells_the_defaults() -> None:
     assert [name for name, value in table if not value] == ["URI", "DISABLED"]
 
 
-def test_the_changelog_begins_with_this_version() -> None:
-    changelog = README.partition("\n## Changelog\n")[2]
-    assert re.findall(r"^### (.+)$", changelog, re.M)[0] == givenotice.__version__
+@pytest.mark.parametrize("option", ["-t", "-v", "-f", "-n", "-q", "-V", "--listen", "--demo"])
+def test_each_option_that_the_readme_names_is_in_the_help(option: str) -> None:
+    assert re.search(rf"(?<![\w-]){option}\b", README)
+    shown = execute([sys.executable, str(HOME / "givenotice.py"), "--help"]).out
+    assert re.search(rf"(?m)^  (-\w, )?{option}\b", shown)
 
 
-def test_each_link_within_the_readme_has_its_heading() -> None:
-    titles = re.findall(r"^#+ (.+)$", README, re.M)
-    # As GitHub does it.
-    headings = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-    anchors = re.findall(r"\]\(#([^)]+)\)", README)
-    assert anchors
-    assert set(anchors) <= headings
+def cells(text: str) -> list[list[str]]:
+    """The rows of all tables in *text*."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", text, re.M)
+    ]
+
+
+def marked(name: str) -> str:
+    """What a script wrote into README.md."""
+    return README.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->\n")[0]
+
+
+def test_the_figures_are_those_of_the_report() -> None:
+    report = (TREE / "tests" / "bench" / "figures.md").read_text(encoding="utf-8")
+    measured = {row[0]: row[2] for row in cells(report) if len(row) == 5}
+    shown = {row[0]: row[1] for row in cells(marked("figures"))[2:]}
+    assert len(shown) == 4
+    assert shown == {what: measured[what] for what in shown}
+
+
+def test_the_numbers_of_modules_are_those_of_the_report() -> None:
+    report = (TREE / "tests" / "bench" / "figures.md").read_text(encoding="utf-8")
+    table = report.partition("## Import\n")[2].partition("\n## ")[0]
+    counts = {row[0]: row[2] for row in cells(table)[2:]}
+    own = counts.pop("**givenotice**")
+    peers = sorted(int(counts[name]) for name in counts if name.isalpha())
+    assert f"loads {own} modules; the other clients load {peers[0]} to {peers[-1]}." in marked("figures")
+
+
+def test_the_line_of_the_matrix_is_the_sum_of_its_table() -> None:
+    matrix = runpy.run_path(str(TREE / "tests" / "trust" / "matrix.py"))
+    rows = matrix["written"](matrix["TABLE"].read_text(encoding="utf-8"))
+    assert rows
+    assert marked("matrix") == matrix["summary"](rows)
+
+
+def texts() -> dict[Path, str]:
+    """What speaks to users: the product, its metadata, and all that is written in Markdown or a workflow."""
+    paths = [HOME / "givenotice.py", TREE / "pyproject.toml", TREE / "README.md"]
+    for pattern in ("tests/recipes/*", "tests/*/*.md", ".github/**/*.yml", ".ci/*"):
+        paths += [path for path in TREE.glob(pattern) if path.is_file()]
+    return {path: path.read_text(encoding="utf-8") for path in paths}
+
+
+def test_each_address_is_that_of_a_service_or_reserved_for_examples() -> None:
+    reserved = r"127\.0\.0\.1|localhost|[A-Z]+|([a-z.-]+\.)?example(\.com)?"
+    unknown = {
+        (path.name, host)
+        for path, text in texts().items()
+        for host in re.findall(r"https?://(?:[^\s/@]+@)?([A-Za-z0-9][\w.-]*)", text)
+        if host not in SERVICES and not re.fullmatch(reserved, host)
+    }
+    assert unknown == set()
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of *text*, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", ["README.md", "tests/recipes/README.md", "tests/trust/README.md"])
+def test_each_link_leads_to_a_file_and_a_heading(name: str) -> None:
+    path = TREE / name
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8"))
+    assert links or "trust" in name
+    for target, anchor in links:
+        found = (path.parent / target) if target else path
+        assert found.exists(), target
+        assert not anchor or anchor in headings(found.read_text(encoding="utf-8")), anchor

@@ -1,4 +1,8 @@
+#!/bin/sh
 set -eu
-trap 'givenotice e_c=cron e_a=backup e_v=$?' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap '/usr/local/bin/givenotice e_c=cron e_a=backup e_v=$?' EXIT
 
-backup  # the work; the exit status of the script stays its own
+/usr/local/bin/backup  # the work; the script keeps its exit status

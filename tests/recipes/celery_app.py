@@ -4,7 +4,7 @@ from celery.signals import worker_process_shutdown
 import givenotice
 
 app = Celery()
-worker_process_shutdown.connect(lambda **_: givenotice.flush(), weak=False)  # the pool ends by os._exit
+worker_process_shutdown.connect(lambda **_: givenotice.flush(), weak=False)  # the pool ends with os._exit
 
 
 @app.task

@@ -5,7 +5,7 @@ import givenotice
 
 @click.command()
 def greet():
-    givenotice.push(e_c="cli", e_a="greet")  # sent at the exit; click's exit status stays
+    givenotice.push(e_c="cli", e_a="greet")  # sent at the exit; the exit status is click's
     click.echo("Hello!")
 
 

@@ -3,10 +3,12 @@ import givenotice
 CHECK = "https://hc.example/ping/9f2c"
 
 givenotice.push(f"{CHECK}/start")
-givenotice.flush()  # notices may overtake each other; this one must be there first
+ending = "/fail"
 try:
     print("the work")
-except BaseException:
-    givenotice.push(f"{CHECK}/fail")
+    ending = ""
+except SystemExit as error:
+    ending = "" if error.code in (None, 0) else "/fail"  # sys.exit() and sys.exit(0) are a success
     raise
-givenotice.push(CHECK)
+finally:
+    givenotice.push(CHECK + ending)

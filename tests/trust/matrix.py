@@ -1,6 +1,6 @@
-"""The fault matrix: a row for each thing that was run, and the table of them in README.md.
+"""The fault matrix: a row for each thing that was run.
 
-python tests/trust/matrix.py    # writes the rows of the last run into README.md
+python tests/trust/matrix.py    # writes the last run's table beside it, and its sums into the main README.md
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 HOME = Path(__file__).parents[2]
 README = HOME / "README.md"
+TABLE = HOME / "tests" / "trust" / "README.md"
 ROWS = Path(os.environ.get("TRUST_ROWS", HOME / ".pytest_cache" / "trust.jsonl"))
 BEGIN, END = "<!-- matrix -->\n", "<!-- /matrix -->"
 
@@ -26,7 +27,9 @@ class Row(NamedTuple):
     notices: int
     lost: int | None  # None where the server was sick
     twice: int
-    bad_ends: int = 0  # processes that crashed, hung, said something, or ended late or with another status
+    bad_ends: int = (
+        0  # processes that crashed, hung, printed something, or exited late or with another status
+    )
 
 
 def record(row: Row) -> None:
@@ -49,35 +52,49 @@ def order(row: Row) -> list[tuple[str, int]]:
 
 
 def table(rows: list[Row]) -> str:
-    """What all of *rows* come to, and behind it the table, folded: it is long."""
-    head = ["where", "what was run", "times", "notices", "lost", "twice", "bad ends"]
-    lines = [head, ["---", "---", *["---:"] * 5]]
-    lines += [[*row[:2], *map(shown, row[2:])] for row in rows]
+    head = ["where", "what was run", "times", "notices", "lost", "twice", "bad exits"]
+    lines = [head, ["---", "---", *["---:"] * 5], *[[*row[:2], *map(shown, row[2:])] for row in rows]]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def summary(rows: list[Row]) -> str:
+    """The line of README.md: the sums of the columns."""
     times, notices, lost, twice, bad_ends = (sum(filter(None, column)) for column in list(zip(*rows))[2:])
     return (
-        f"<details><summary>{shown(times)} runs of {len(rows)} kinds, {shown(notices)} notices: "
-        f"{lost} lost, {twice} twice, {bad_ends} bad ends (the table)</summary>\n\n"
-        + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-        + "\n</details>\n"
+        f"{shown(times)} runs of {len(rows)} kinds, {shown(notices)} notices: "
+        f"{lost} lost, {twice} twice, {bad_ends} bad exits ([results](tests/trust/README.md)).\n"
     )
 
 
 def shown(number: int | None) -> str:
-    return "-" if number is None else f"{number:,}".replace(",", " ")
+    return "-" if number is None else f"{number:,}"
 
 
-def names(text: str) -> list[tuple[str, str]]:
-    """The first two cells of each row of the table in *text*."""
-    rows = re.findall(r"^\| (.*?) \| (.*?) \|", text.partition(BEGIN)[2].partition(END)[0], re.M)
-    return rows[2:]
+def written(text: str) -> list[Row]:
+    """The rows of the table in *text*."""
+    lines = between(text).splitlines()[2:]
+    return [row(*(cell.strip() for cell in line.strip("|").split("|"))) for line in lines]
 
 
-def write() -> None:
-    text = README.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
+def row(where: str, what: str, *counts: str) -> Row:
+    times, notices, lost, twice, bad_ends = (
+        int(count.replace(",", "")) if count != "-" else None for count in counts
+    )
+    return Row(where, what, times or 0, notices or 0, lost, twice or 0, bad_ends or 0)
+
+
+def between(text: str) -> str:
+    """What stands between the marks."""
+    return text.partition(BEGIN)[2].partition(END)[0]
+
+
+def write(path: Path, part: str) -> None:
+    """Put *part* between the marks in the file at *path*."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
-    README.write_text(f"{before}{begin}{table(recorded())}{end}{after}", encoding="utf-8")
+    path.write_text(f"{before}{begin}{part}{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write()
+    write(TABLE, table(recorded()))
+    write(README, summary(recorded()))
