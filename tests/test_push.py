@@ -5,13 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
 from typing import Any
