@@ -35,7 +35,6 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
-from itertools import repeat
 from operator import length_hint
 from time import monotonic, sleep, strftime, time
 
@@ -775,7 +774,7 @@ class _Dispatcher:
         self.bell = allocate_lock()  # locked: nobody rang
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
-        self.drops = repeat(None, sys.maxsize)  # next() counts, and can be interrupted by anything
+        self.drops = iter(range(sys.maxsize))  # next() counts; signals and threads cannot break it
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
