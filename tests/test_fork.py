@@ -136,12 +136,20 @@ def test_a_fork_waits_for_an_import_that_does_not_end_half_a_second() -> None:
     ended = run(
         HEAD
         + """
-from time import monotonic, sleep
+from importlib.machinery import ModuleSpec
+from time import monotonic
+
 class Stuck:
     def find_spec(self, name, *_):
-        if name == "http.client":
-            stuck.set()
-            sleep(30)
+        return ModuleSpec(name, self) if name == "http.client" else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):  # os.fork itself waits for finders, but not for this
+        stuck.set()
+        threading.Event().wait()
+
 stuck = threading.Event()
 sys.meta_path.insert(0, Stuck())
 givenotice.push(base)
@@ -153,7 +161,7 @@ for _ in range(3):
         os._exit(0)
     times.append(monotonic() - begin)
     os.wait()
-print(min(times) < 1)  # the machine may be busy
+print(sorted(times)[1] < 1.5)  # the machine may be busy
 """,
         "http://127.0.0.1:9",
         options=QUIETLY,
