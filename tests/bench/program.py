@@ -1,6 +1,6 @@
 """What is measured runs in this program, a process for each figure; it prints what it found as a dict.
 
-python program.py MEASURE SYSTEM BASE [COUNT [THREADS]]
+python program.py MEASURE SYSTEM BASE [COUNT [THREADS [OTHER_BASE]]]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 import threading
+from statistics import median
 from time import monotonic, perf_counter_ns, process_time, sleep
 
 import systems
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 WARM = 0.5  # seconds that a system has to import and to connect, after its first event
 CHUNK = 5_000  # events that wait at most, where the rate is measured: no queue may overflow
+BATCH = 50  # pushes that are timed together: the clock alone takes as long as one
 
 
 def burst(system: systems.System, count: int, _threads: int) -> dict[str, Any]:
@@ -60,6 +62,51 @@ def push(system: systems.System, count: int, threads: int) -> dict[str, Any]:
     for other in others:
         other.join()
     return {"first": first, **percentiles(sorted(time for mine in times for time in mine))}
+
+
+def ratio(system: systems.System, count: int, _threads: int) -> dict[str, Any]:
+    """Nanoseconds of a push, and of the reference by turns with it, in the median of many batches."""
+    os.environ["GIVENOTICE_URI"] = system.item(0)
+    pushes = {"push": system.push, "reference": systems.python_function("").push}
+    loops = {"": plain_loop, "_params": params_loop}
+    system.push(system.item(999_999))
+    sleep(WARM)
+    items = [system.item(number) for number in range(BATCH)]
+    times: dict[str, list[float]] = {name + loop: [] for name in pushes for loop in loops}
+    gc.collect()
+    for _ in range(max(1, count // BATCH // len(loops))):
+        for name, push in pushes.items():
+            for kind, loop in loops.items():
+                times[name + kind].append(loop(push, items) / BATCH)
+    return {name: median(each) for name, each in times.items()}
+
+
+def plain_loop(push: Any, items: list[str]) -> int:
+    begin = perf_counter_ns()
+    for item in items:
+        push(item)
+    return perf_counter_ns() - begin
+
+
+def params_loop(push: Any, items: list[str]) -> int:
+    begin = perf_counter_ns()
+    for item in items:
+        push(event=item)
+    return perf_counter_ns() - begin
+
+
+def fair(system: systems.System, count: int, _threads: int) -> dict[str, Any]:
+    """When an event for a healthy server is pushed behind *count* for one that is silent."""
+    healthy = systems.plain(sys.argv[6])
+    system.push(healthy(0))
+    sleep(WARM)
+    for number in range(count):
+        system.push(system.item(number))
+    sleep(WARM)
+    begin = monotonic()
+    system.push(healthy(1))
+    sleep(2 * WARM)
+    return {"begin": begin}
 
 
 def paced(system: systems.System, count: int, _threads: int) -> dict[str, Any]:
@@ -113,7 +160,7 @@ def resident() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-MEASURES = {measure.__name__: measure for measure in (burst, push, paced, sustained, memory)}
+MEASURES = {measure.__name__: measure for measure in (burst, push, ratio, fair, paced, sustained, memory)}
 
 
 def main() -> None:

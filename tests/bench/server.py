@@ -15,26 +15,27 @@ import zlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 SEEN: set[bytes] = set()  # events; each carries bench-NNNNNN somewhere in its request
-COUNTS = {"requests": 0, "connections": 0}
+COUNTS = {"requests": 0, "connections": 0, "last": 0.0}  # the last is when an event came, monotonic
 EVENT = re.compile(rb"bench-(\d{6})")
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
+PROMISE = b"Connection: keep-alive\r\n\r\n"  # to clients that do not close it
 DRIP = 0.05  # seconds between two bytes
 
 
 class Healthy(asyncio.Protocol):
     """Answers each request after *latency* seconds, as Matomo does; any other POST gets a pleasant JSON.
 
-    It says that it keeps the connection alive, as nginx and gunicorn do, or does so and is *mute* about it,
-    as Go and uvicorn do.
+    With a *pace* each event of a request takes as many seconds more.
     """
 
-    def __init__(self, latency: float, mute: bool = False) -> None:
+    def __init__(self, latency: float, pace: float = 0.0) -> None:
         self.latency = latency
-        self.promise = b"\r\n" if mute else b"Connection: keep-alive\r\n\r\n"
+        self.pace = pace
         self.buffer = b""
 
     def connection_made(self, transport: Any) -> None:
@@ -62,34 +63,41 @@ class Healthy(asyncio.Protocol):
 
     def answer(self, request: bytes) -> None:
         COUNTS["requests"] += 1
-        answer = NO_CONTENT + self.promise if request.startswith(b"GET") else stored(request, self.promise)
-        if self.latency:
-            asyncio.get_running_loop().call_later(self.latency, self.write, answer, request)
+        answer = NO_CONTENT + PROMISE if request.startswith(b"GET") else stored(request)
+        seconds = self.latency + self.pace * len(EVENT.findall(request))
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, self.write, answer, request)
         else:
             self.write(answer, request)
 
     def write(self, answer: bytes, request: bytes) -> None:
-        SEEN.update(EVENT.findall(request))
+        saw(EVENT.findall(request))
         if not self.transport.is_closing():
             self.transport.write(answer)
         if b"onnection: close\r\n" in request:
             self.transport.close()
 
 
-def stored(request: bytes, promise: bytes) -> bytes:
+def saw(events: list[bytes]) -> None:
+    if events:
+        SEEN.update(events)
+        COUNTS["last"] = monotonic()
+
+
+def stored(request: bytes) -> bytes:
     """The answer to a POST; the events in it are counted."""
     head, _, body = request.partition(b"\r\n\r\n")
     if b"content-encoding: gzip" in head.lower():
         body = zlib.decompress(body, 31)
     events = EVENT.findall(body)
-    SEEN.update(events)
+    saw(events)
     answer: dict[str, Any] = {"status": 1, "success": True, "error": None}
     if b".php" in head.partition(b"\r\n")[0]:
         answer = {"status": "success", "tracked": len(events), "invalid": 0}
-    return ok(json.dumps(answer).encode(), promise)
+    return ok(json.dumps(answer).encode())
 
 
-def ok(body: bytes, promise: bytes) -> bytes:
+def ok(body: bytes, promise: bytes = PROMISE) -> bytes:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
     return head + promise + body
 
@@ -104,7 +112,7 @@ class Control(Healthy):
         counts = json.dumps({**COUNTS, "events": len(SEEN)}).encode()
         self.write(ok(counts, b"\r\n"), b"onnection: close\r\n")
         SEEN.clear()
-        COUNTS.update(requests=0, connections=0)
+        COUNTS.update(requests=0, connections=0, last=0.0)
 
 
 class Hole(asyncio.Protocol):
@@ -149,7 +157,7 @@ async def main(folder: Path) -> None:
         "0": await serve(lambda: Healthy(0)),
         "20": await serve(lambda: Healthy(0.02)),
         "100": await serve(lambda: Healthy(0.1)),
-        "mute": await serve(lambda: Healthy(0, mute=True)),
+        "matomo": await serve(lambda: Healthy(0.02, 0.0015)),  # as a real one that is quiet
         "tls": await serve(lambda: Healthy(0), tls(folder)),
         "hole": await serve(Hole),
         "drip": await serve(Drip),

@@ -53,17 +53,16 @@ def simple_queue(base: str) -> System:
     return System(SimpleQueue[str]().put, plain(base))
 
 
-def simple_queue_and_thread(base: str) -> System:
-    from queue import SimpleQueue
+def python_function(base: str) -> System:
+    """What a push costs at least where it is written in Python."""
+    from collections import deque
 
-    items = SimpleQueue[str]()
+    kept: deque[Any] = deque(maxlen=1000)
 
-    def take() -> None:
-        while True:
-            items.get()
+    def push(uri: str | None = None, /, **params: object) -> None:
+        kept.append((uri, params))
 
-    threading.Thread(target=take, daemon=True).start()
-    return System(items.put, plain(base))
+    return System(push, plain(base))
 
 
 def givenotice(base: str) -> System:
@@ -77,6 +76,14 @@ def givenotice_matomo(base: str) -> System:
     return system
 
 
+def givenotice_token(base: str) -> System:
+    """With what server-side tracking passes: the address of the visitor, and the token that it needs."""
+    system = givenotice(base)
+    page = matomo_page(base)
+    system.item = lambda number: f"{page(number)}&cip=192.0.2.7&token_auth=0123456789abcdef0123456789abcdef"
+    return system
+
+
 def urllib_inline(base: str) -> System:
     import ssl
     from urllib.request import HTTPSHandler, build_opener
@@ -84,21 +91,6 @@ def urllib_inline(base: str) -> System:
     # A context of its own for each request is what bare urlopen does before 3.12: that would flatter us.
     opener = build_opener(HTTPSHandler(context=ssl.create_default_context()))
     return System(lambda uri: opener.open(uri).read(), plain(base))
-
-
-def http_client(base: str) -> System:
-    from http.client import HTTPConnection, HTTPSConnection
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(base)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.netloc)
-
-    def push(uri: str) -> None:
-        connection.request("GET", uri[len(base) :])
-        connection.getresponse().read()
-
-    return System(push, plain(base))
 
 
 def thread_each(base: str) -> System:

@@ -70,14 +70,6 @@ def test_all_ways_to_push_arrive(
     platform.check(version if version == "PyPy" else f"Python {version}", what, times)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("library", ["gevent", "eventlet"])
-def test_monkey_patched_programs_deliver(library: str, when: str, platform: Platform) -> None:
-    run(platform, [sys.executable, "-W", "ignore", str(APPS / "patched.py"), library, when])
-    assert len(platform.pushed) == 51
-    platform.check(library, f"monkey-patched {when} the import", 1)
-
-
 @pytest.mark.parametrize("version", USUAL)
 def test_a_subinterpreter_delivers(version: str, platform: Platform) -> None:
     run(platform, [find(version), str(APPS / "subinterpreter.py")])
