@@ -63,7 +63,7 @@ class Storm(NamedTuple):
 def storm(
     version: str, times: int, several: int, budget: float, folder: Path, choose: Callable[[int], list[str]]
 ) -> Storm:
-    """Run processes, *several* at a time; *choose* gives the URIs of each, and how many it pushes at first."""
+    """Run processes, *several* at a time; *choose* says how many each pushes at first, and to which URIs."""
     python, chance = find(version), random.Random(version)
     moments = [chance.uniform(0, MOMENT) for _ in range(times)]
     ledger = folder / "ledger"
