@@ -1,25 +1,28 @@
+#!/usr/bin/env python3
 # SPDX-FileCopyrightText: The givenotice developers
 # SPDX-License-Identifier: MIT
-"""Give notice to another service: an HTTP request from the background, no answer expected.
+"""Give notice to another service: send it a GET request from the background, and expect no answer.
 
     import givenotice
     givenotice.push("https://hc.example/ping/9f2c")    # a heartbeat
     givenotice.push(action_name="worker-job")          # $GIVENOTICE_URI plus parameters
 
-`push` queues and returns; a background thread sends; what is left at the exit of the process
-is sent then, within a small budget. A notice may be late or lost, it is never sent twice, and
-the program never waits for it and never hears of it. It does not promise delivery, it does not
-retry, it keeps nothing on disk.
+    push         queue a notice; never blocks, never raises
+    flush        wait until all that was pushed was sent, failed or dropped
+    stats        how many notices were sent, failed, dropped, and are pending
+    build_uri    set parameters on a URI
+    matomo_uri   the URI of an event for Matomo, checked
 
-Settings are environment variables: GIVENOTICE_URI (read at each push), and, read at import,
-GIVENOTICE_DISABLED, GIVENOTICE_TIMEOUT, GIVENOTICE_EXIT_TIMEOUT and GIVENOTICE_BACKLOG.
+Delivery is best effort: a notice can arrive late or not at all, but givenotice never sends it twice. Notices
+that are still queued at the exit are sent then, within GIVENOTICE_EXIT_TIMEOUT. Nothing is kept on disk.
 
-Homepage: https://github.com/givenotice/givenotice
+The environment variable GIVENOTICE_URI is read at each push; GIVENOTICE_DISABLED, GIVENOTICE_TIMEOUT,
+GIVENOTICE_EXIT_TIMEOUT and GIVENOTICE_BACKLOG are read at import.
 
 PYTEST_DONT_REWRITE
 """
-# The mark above: a library that is a pytest plugin, too, is often imported before pytest could rewrite its
-# assertions; without the mark pytest warns of that, and `-W error` ends the user's run.
+# The mark above: a library that is also a pytest plugin is often imported before pytest can rewrite its
+# assertions. Without the mark, pytest warns of that, and `-W error` ends the user's run.
 
 from __future__ import annotations
 
@@ -30,9 +33,8 @@ import sys
 import threading  # by the main thread: a worker that is first to import it is taken for the main one
 from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
-from collections import deque, namedtuple
+from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
-from itertools import repeat
 from operator import length_hint
 from time import monotonic, sleep, strftime, time
 
@@ -41,12 +43,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
     from enum import Enum
-    from typing import Any, NoReturn, Union
+    from typing import Any, SupportsFloat, SupportsIndex, Union
     from uuid import UUID
 
     import pytest
 
-    Scalar = Union[str, bytes, int, float, Decimal, datetime, UUID, Enum]
+    Scalar = Union[str, bytes, SupportsIndex, SupportsFloat, Decimal, datetime, UUID, Enum]
     Value = Union[Scalar, Sequence[Scalar], None]
     Parts = tuple[str, str, str, str, str, str]  # scheme, userinfo, host and port, path, query, fragment
 
@@ -62,6 +64,10 @@ __all__ = [
     "stats",
 ]
 __version__ = "1.0.0.dev0"
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "DISABLED", "TIMEOUT", "EXIT_TIMEOUT", "BACKLOG", "main", "pytest_addoption"]
 
 
 def _setting(name: str, default: float) -> float:
@@ -519,10 +525,13 @@ class _Matomo:
         asked = len(queries)
         stored = 200 <= status < 300
         if asked == 1:
-            self.proven.update(map(_site, queries[: int(stored)]))
+            if stored and self.alone:  # it was not to blame for the error before
+                self.bulk_from = monotonic() + BULK_PAUSE
+            self.alone = False
+            self.learn(queries, int(stored))
             return int(stored), 1
         counts = (asked, 0) if status == 204 or answer.startswith(b"GIF8") else _bulk_counts(answer)
-        if (300 <= status < 418 and status != 408) or (stored and counts == (0, 0)):
+        if (300 <= status < 418 and status not in (303, 408)) or (stored and counts == (0, 0)):
             self.bulk_from = monotonic() + BULK_PAUSE
             return 0, 0
         if status == 500 and counts:
@@ -532,8 +541,7 @@ class _Matomo:
         if not counts or not stored:  # nobody knows
             return 0, asked
         self.adapt(asked, seconds)
-        if counts[0] >= asked:
-            self.proven.update(map(_site, queries))
+        self.learn(queries, counts[0])
         return min(counts[0], asked), asked
 
     def find_poison(self, queries: list[str], tracked: int) -> int:
@@ -542,15 +550,21 @@ class _Matomo:
         It tells how many it had tracked by then; it may have rolled them back. Those that it had skipped as
         invalid are not in that number, so it is counted in notices of sites that it is known to accept.
         """
-        if not tracked:  # nothing is stored: either its first notice is at fault, or bulk is not wanted
-            if self.alone:
-                self.bulk_from = monotonic() + BULK_PAUSE
-            self.alone = not self.alone
+        if not tracked:  # nothing is stored: its first notice is to blame, or bulk is refused; that one tells
+            self.alone = True
             return 0
-        sites = [_site(query) for query in queries]
-        known = {sites[0]} if len(set(sites)) == 1 else self.proven
-        accepted = [number for number, site in enumerate(sites) if site in known]
+        sites = self.learn(queries, tracked)
+        accepted = [number for number, site in enumerate(sites) if site in self.proven]
         return accepted[tracked] + 1 if tracked < len(accepted) else len(queries)
+
+    def learn(self, queries: list[str], tracked: int) -> list[tuple[str, str]]:
+        """The sites of notices. One is proven if all the others together are fewer than were tracked."""
+        sites = [_site(query) for query in queries]
+        proven = [site for site, count in Counter(sites).items() if len(sites) - count < tracked]
+        self.proven.update(proven)
+        if len(self.proven) > 1000:
+            self.proven.clear()
+        return sites
 
     def adapt(self, notices: float, seconds: float) -> None:
         """Choose the size of the next bulk request. A few quick notices tell nothing of the pace."""
@@ -605,6 +619,9 @@ def _origin(uri: str) -> str:
 class _Dropped(Exception):
     """Why a notice was not taken, in words that may be logged."""
 
+    def enter(self, dispatcher: _Dispatcher) -> None:
+        dispatcher.log.drop(str(self))
+
 
 def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
     dispatcher = _own_dispatcher()
@@ -618,11 +635,14 @@ def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
             raise _Dropped("the process has ended")
         if len(dispatcher.inbox) + dispatcher.held >= BACKLOG:
             raise _Dropped(_FULL)
-        dispatcher.remember(uri)
+        if not uri.startswith(dispatcher.known):
+            dispatcher.known = (*dispatcher.known[-7:], uri[: uri.index("/", 8) + 1])
         dispatcher.put(uri)
         return True
     except Exception as error:
-        dispatcher.drop(error)
+        # Sentences of build_uri show no value; the words of another error could.
+        told = type(error) is _Dropped or str(error).startswith(("The URI ", "Parameter "))
+        dispatcher.drop(_Dropped(str(error) if told else type(error).__name__))
         return False
 
 
@@ -674,6 +694,7 @@ class _Flush(_Wish):
         epoch.flushes = [flush for flush in epoch.flushes if not flush.abandoned] + [self]
         if epoch.left:
             dispatcher.epochs.append(_Epoch())
+        dispatcher.close_epochs()
 
 
 class _Leave(_Wish):
@@ -753,8 +774,7 @@ class _Dispatcher:
         self.bell = allocate_lock()  # locked: nobody rang
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
-        self.drops = repeat(None, sys.maxsize)  # next() counts, and can be interrupted by anything
-        self.notes: deque[Exception] = deque(maxlen=1000)  # why notices were dropped, for the log
+        self.drops = iter(range(sys.maxsize))  # next() counts; signals and threads cannot break it
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
@@ -797,17 +817,11 @@ class _Dispatcher:
             self.awake[0] = 0
             raise
 
-    def remember(self, uri: str) -> None:
-        if not uri.startswith(self.known):
-            self.known = (*self.known[-7:], uri[: uri.index("/", 8) + 1])
-
-    def drop(self, reason: Exception) -> None:
-        """Count a notice that was not taken; the dispatcher logs it, if there is a log."""
+    def drop(self, reason: _Dropped) -> None:
+        """Count a notice that was not taken, and have the dispatcher log it where there is a log."""
         next(self.drops)
-        if "logging" in sys.modules and not self.stop:
-            self.notes.append(reason)
-            if not self.awake[0]:
-                self.ring()
+        if "logging" in sys.modules and not self.stop and len(self.inbox) < BACKLOG + 1000:
+            self.put(reason)
 
     def stats(self) -> Stats:
         with self.counting:
@@ -857,13 +871,8 @@ class _Dispatcher:
                 item = self.inbox.popleft()
                 if type(item) is str:
                     self.sort(item)
-                else:
-                    item.enter(self)
             if type(item) is not str:
-                self.log.report(item)
-                self.close_epochs()
-        while self.notes:
-            self.log.drop(self.notes.popleft())
+                item.enter(self)
         if len(self.inbox) + self.held <= BACKLOG // 2:
             self.log.recovered("", "The queue of notices has room again.")
 
@@ -884,20 +893,24 @@ class _Dispatcher:
         self.held += 1
 
     def settle(self, report: _Report) -> None:
-        """Count what became of notices, and let their sender go if it ends."""
-        for epoch, outcome, _reason, _seconds in report.outcomes:
-            epoch.left -= 1
-            self.held -= 1
-            self.sent += outcome == "sent"
-            self.failed += outcome == "failed"
-            self.dropped += outcome == "dropped"
+        """Count and log what became of notices, and let their sender go if it ends."""
         destination = report.sender.destination
+        with self.counting:
+            for epoch, outcome, _reason, _seconds in report.outcomes:
+                epoch.left -= 1
+                self.held -= 1
+                self.sent += outcome == "sent"
+                self.failed += outcome == "failed"
+                self.dropped += outcome == "dropped"
         if report.outcomes:
             destination.answered = report.answered
             self.network.suspect |= report.tls_failed
         if report.last:
             self.senders.discard(report.sender)
             destination.senders.discard(report.sender)
+        for _, outcome, reason, seconds in report.outcomes:
+            self.log.outcome(destination.origin, outcome, reason, seconds)
+        self.close_epochs()
 
     def close_epochs(self) -> None:
         """Let the flushes go before which nothing is left."""
@@ -986,7 +999,7 @@ class _Dispatcher:
         """Count what is left: queued notices as dropped, those on their way as failed."""
         for destination in self.destinations.values():
             for _ in destination.waiting:
-                self.log.line(destination.origin, "dropped", "no time left", 0.0)
+                self.log.outcome(destination.origin, "dropped", "no time left", 0.0)
             with self.counting:
                 self.dropped += len(destination.waiting)
                 self.held -= len(destination.waiting)
@@ -1002,30 +1015,22 @@ class _Log:
         self.failing: set[str] = set()  # origins of which a warning was logged; "" is the queue
         self.quiet: dict[str, float] = {}  # monotonic time of the next warning at the earliest
 
-    def report(self, report: Any) -> None:
+    def outcome(self, origin: str, outcome: str, reason: str, seconds: float) -> None:
         """A line at DEBUG for each notice, and one when an origin begins to fail, or works again."""
-        for _, outcome, reason, seconds in getattr(report, "outcomes", ()):
-            origin = report.sender.destination.origin
-            self.line(origin, outcome, reason, seconds)
-            if outcome == "sent":
-                self.recovered(origin, "Notices to %s are delivered again.", origin)
-            elif outcome == "failed":
-                self.fails(origin, "Notices to %s are not delivered: %s.", origin, reason)
-
-    def drop(self, error: Exception) -> None:
-        """A line for a notice that push did not take."""
-        reason = str(error)
-        known = reason.startswith(("The URI ", "Parameter ")) or type(error) is _Dropped
-        self.line("A notice", "dropped", reason if known else type(error).__name__, 0.0)
-        if reason == _FULL:
-            self.fails("", "The queue of notices is full; new ones are dropped.")
-
-    def line(self, origin: str, outcome: str, reason: str, seconds: float) -> None:
         if outcome == "sent":
             self.write("DEBUG", "%s: delivered (%s, %.0f ms)", origin, reason, seconds * 1000)
+            self.recovered(origin, "Notices to %s are delivered again.", origin)
+        elif outcome == "failed":
+            self.write("DEBUG", "%s: not delivered (%s)", origin, reason)
+            self.fails(origin, "Notices to %s are not delivered: %s.", origin, reason)
         else:
-            text = "not delivered" if outcome == "failed" else "dropped"
-            self.write("DEBUG", f"%s: {text} (%s)", origin, reason)
+            self.write("DEBUG", "%s: dropped (%s)", origin, reason)
+
+    def drop(self, reason: str) -> None:
+        """A line for a notice that push did not take, and one when the queue begins to overflow."""
+        self.write("DEBUG", "A notice: dropped (%s)", reason)
+        if reason == _FULL:
+            self.fails("", "The queue of notices is full; new ones are dropped.")
 
     def fails(self, key: str, message: str, *args: str) -> None:
         """Warn once: a server that answers some requests and not others is one event, not many."""
@@ -1212,7 +1217,7 @@ class _Sender:
             except ValueError as error:  # what push does not look at, such as control characters
                 self.outcome.outcomes.append((epoch, "dropped", str(error), 0.0))
                 continue
-            size += len(parts[4])
+            size += len(parts[4]) + 5 * parts[4].count("&") + 6  # as it is in the body, at most
             if batch and size > BULK_BYTES:
                 waiting.appendleft((uri, epoch))
                 break
@@ -1514,17 +1519,17 @@ class Notice(str):
 class Recorder(list[Notice]):
     """The notices pushed in a test, in order."""
 
-    def matching(self, /, **params: Value) -> list[Notice]:
-        """Those whose parameters contain the given ones; None stands for a parameter that is absent."""
-        expected = _expected(params)
-        return [notice for notice in self if not _differing(notice, expected)]
+    def matching(self, uri: str | None = None, /, **params: Value) -> list[Notice]:
+        """Those that go to the address of *uri* and have its parameters and *params*; None: absent."""
+        return _Expected(uri, params).among(self)
 
-    def assert_one(self, /, **params: Value) -> Notice:
-        """Return the one notice whose parameters contain the given ones; fail if none does, or several do."""
+    def assert_one(self, uri: str | None = None, /, **params: Value) -> Notice:
+        """Return the one notice that matches, as in `matching`; fail if none does, or several do."""
         __tracebackhide__ = True
-        found = self.matching(**params)
+        expected = _Expected(uri, params)
+        found = expected.among(self)
         if len(found) != 1:
-            raise AssertionError(_explain(self, found, _expected(params)))
+            raise AssertionError(expected.explain(self, found))
         return found[0]
 
 
@@ -1567,33 +1572,52 @@ def _record(uri: str | None, params: dict[str, Any]) -> bool:
     return False
 
 
-def _expected(params: dict[str, Any]) -> dict[str, Any]:
-    """The parameters as they come out of a notice."""
-    return {name: Notice(f"?{_set('', {name: value})}").params.get(name) for name, value in params.items()}
+class _Expected:
+    """What a test expects of a notice: the same as `push` with these arguments would make."""
 
+    def __init__(self, uri: str | None, params: dict[str, Any]) -> None:
+        notice = Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params))
+        self.address = _address(notice)
+        self.params = {**dict.fromkeys(params), **notice.params}
 
-def _differing(notice: Notice, expected: dict[str, Any]) -> list[str]:
-    params = notice.params
-    return [name for name, value in expected.items() if params.get(name) != value]
+    def among(self, notices: list[Notice]) -> list[Notice]:
+        return [notice for notice in notices if not self.differing(notice)]
 
-
-def _explain(notices: list[Notice], found: list[Notice], expected: dict[str, Any]) -> str:
-    """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
-    head = f"{len(found) or 'None'} of {len(notices)} notices match" if notices else "Nothing was pushed"
-    lines = [f"{head}; expected one{' with' if expected else ''}"]
-    lines += [_line(name, value, short=False) for name, value in expected.items()]
-    if notices:
-        lines.append("These match:" if found else "Pushed, nearest first; ! marks what differs:")
-    shown = found or sorted(notices, key=lambda notice: len(_differing(notice, expected)))
-    for notice in shown[:10]:
+    def differing(self, notice: Notice) -> list[str]:
+        """The names of the parameters that differ; "://" stands for the address."""
         params = notice.params
-        differing = _differing(notice, expected)
-        lines.append("  " + (_shorten(_mask(notice.partition("?")[0]), 66) or "(no URI)"))
-        lines += [_line(name, params.get(name), differs=name in differing) for name in expected]
-        lines += [_line(name, value) for name, value in params.items() if name not in expected]
-    if len(shown) > 10:
-        lines.append(f"  and {len(shown) - 10} more")
-    return "\n".join(lines)
+        wrong = [name for name, value in self.params.items() if params.get(name) != value]
+        return wrong + ["://"] * (self.address not in ("", _address(notice)))
+
+    def explain(self, notices: list[Notice], found: list[Notice]) -> str:
+        """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
+        head = f"{len(found) or 'None'} of {len(notices)} notices match" if notices else "Nothing was pushed"
+        lines = [f"{head}; expected one{' to' if self.address else ' with' if self.params else ''}"]
+        lines += [f"  {self.address}"] * bool(self.address)
+        lines += [_line(name, value, short=False) for name, value in self.params.items()]
+        if notices:
+            lines.append("These match:" if found else "Pushed, nearest first; ! marks what differs:")
+        shown = found or sorted(notices, key=lambda notice: len(self.differing(notice)))
+        for notice in shown[:10]:
+            lines += self.compare(notice)
+        if len(shown) > 10:
+            lines.append(f"  and {len(shown) - 10} more")
+        return "\n".join(lines)
+
+    def compare(self, notice: Notice) -> Iterator[str]:
+        params = notice.params
+        differing = self.differing(notice)
+        address = _address(notice) or "($GIVENOTICE_URI)"
+        yield f"! {address}" if "://" in differing else f"  {_shorten(address, 66)}"
+        for name in {**self.params, **params}:
+            yield _line(name, params.get(name), differs=name in differing)
+
+
+def _address(uri: str) -> str:
+    """The scheme, host and path of a valid URI: without a user's name and password."""
+    scheme, slashes, rest = uri.partition("#")[0].partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _line(name: str, value: Any, short: bool = True, differs: bool = False) -> str:
@@ -1635,180 +1659,148 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """
     import pytest
 
-    class Fixtures:
+    class Unread(Recorder):
+        def append(self, notice: Notice) -> None:
+            """Keep nothing: this one is for what is pushed outside of tests with `notices`."""
+
+    class Plugin:
+        recorder: Recorder | None = None  # of the test that runs, if it has one
+
         @pytest.fixture
-        def notices(self) -> Iterator[Recorder]:
+        def notices(self, request: pytest.FixtureRequest) -> Recorder:
             """The notices that the test pushed, in order; nothing is sent."""
-            recorder = Recorder()
-            copies = _copies()
-            for copy in copies:
-                copy["_divert"](recorder)
-            yield recorder
-            for copy in copies:
-                copy["_restore"](recorder)
+            return self.begin(request.node)
 
-        def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
-            """pytest would show the texts themselves."""
-            from difflib import ndiff
+        def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> None:
+            # From the first fixture of the test itself on: those of its module and session came before.
+            if fixturedef.scope == "function" and "notices" in request.fixturenames:
+                self.begin(request.node)
 
-            kinds = (_Secret, *(copy["Notice"] for copy in _copies()))
-            texts = isinstance(left, str) and isinstance(right, str)
-            if not texts or not (isinstance(left, kinds) or isinstance(right, kinds)):
-                return None
-            got, expected = (
-                repr(side if isinstance(side, kinds) else Notice(side)) for side in (left, right)
-            )
-            diff = ndiff([expected], [got]) if op == "==" else ()
-            return [f"{got} {op} {expected}", *map(str.rstrip, diff)]
+        def begin(self, item: pytest.Item) -> Recorder:
+            recorder = self.recorder
+            if recorder is None:
+                self.recorder = recorder = Recorder()
+                _divert(recorder)
+                item.addfinalizer(self.end)
+            return recorder
 
-        def pytest_collection_finish(self) -> None:
-            for copy in _copies():
-                if not copy["_recorders"]:
-                    copy["_divert"](everything)
+        def end(self) -> None:
+            if self.recorder is not None:
+                _restore(self.recorder)
+            self.recorder = None
 
-    everything = Recorder()
-    before = os.environ.get("GIVENOTICE_DISABLED")
-    for copy in _copies():
-        copy["_divert"](everything)
-    os.environ["GIVENOTICE_DISABLED"] = "1"  # for the processes that tests start
-
-    def undo() -> None:
-        os.environ.pop("GIVENOTICE_DISABLED", None)
-        if before is not None:
-            os.environ["GIVENOTICE_DISABLED"] = before
-        for copy in _copies():
-            if len(copy["_recorders"]) > 1:  # pytest within pytest; else the process stays silent to its end
-                copy["_restore"](everything)
-
+    unread = Unread()
+    _divert(unread)
+    environment = pytest.MonkeyPatch()
+    environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
+    environment.setenv("GIVENOTICE_DISABLED", "1")  # for other copies, and for the processes that tests start
+    for module in list(sys.modules.values()):  # copies that were imported before read it then
+        names = getattr(module, "__dict__", {})
+        if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
+            names["DISABLED"] = True
     config: Any = pluginmanager.get_plugin("pytestconfig")
-    config.add_cleanup(undo)
-    if not pluginmanager.has_plugin("givenotice-fixtures"):
-        pluginmanager.register(Fixtures(), "givenotice-fixtures")
-
-
-def _copies() -> list[dict[str, Any]]:
-    """This module, and its other copies in the process, such as a vendored one beside an installed one."""
-    spaces = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
-    copies = [space for space in spaces if "_divert" in space and "build_uri" in space]
-    return [globals(), *(space for space in copies if space is not globals())]
+    config.add_cleanup(environment.undo)
+    config.add_cleanup(lambda: _restore(unread))
+    other = pluginmanager.get_plugin("givenotice-fixtures")
+    if other is None or __name__ != "givenotice":  # a vendored copy comes before an installed one
+        if other is not None:
+            pluginmanager.unregister(other)
+        pluginmanager.register(Plugin(), "givenotice-fixtures")
 
 
 # --- In the shell -------------------------------------------------------------------------------------
+
+_HELP = """\
+usage: givenotice [options] [URI ...] [NAME=VALUE ...]
+
+Give notice to another service: send an HTTP request, expect no answer.
+Each NAME=VALUE is set as a parameter on each URI, or on $GIVENOTICE_URI if
+there is none. Whatever follows -- is an argument.
+
+options:
+  -t, --timeout SECONDS   for the whole run (default: 5)
+  -v, --verbose           write a line for each notice to stderr
+  -q, --quiet             write nothing to stderr unless an argument is wrong
+  -f, --fail              exit with 1 if a notice was not delivered
+  -n, --dry-run           print the URIs without their tokens; send nothing
+  -V, --version           print the version
+  -h, --help              print this help
+  --listen [[HOST:]PORT]  receive notices and print them, until Ctrl-C
+                          (default: 127.0.0.1:8000)
+  --demo                  push notices to a receiver of its own, and show them
+
+environment:
+  GIVENOTICE_URI          the URI where none is given
+  GIVENOTICE_DISABLED     1: send nothing
+  GIVENOTICE_TIMEOUT      the default of --timeout, which is also used in place
+                          of GIVENOTICE_EXIT_TIMEOUT
+  GIVENOTICE_BACKLOG      the number of notices at most (default: 10,000)
+
+exit status:
+  0    otherwise, even if a notice was not delivered or there is no URI
+  1    not delivered, and -f was given; or stdout cannot be written to
+  2    an argument is wrong
+  130  Ctrl-C
+
+example:
+  givenotice -v -t 10 https://hc.example/ping/9f2c
+"""
+_LONG = ["timeout=", "verbose", "quiet", "fail", "dry-run", "version", "help", "listen=", "demo"]
+_SHORT = dict(zip(["-t", "-v", "-q", "-f", "-n", "-V", "-h"], _LONG))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Send notices from the command line; the exit status."""
     try:
         try:
-            status = _command(argv)
+            return _command(list(sys.argv[1:] if argv is None else argv))
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # at the exit it would be too late to tell what went wrong
-    except OSError as error:  # the reader has left, as `head` does, or the disk is full
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:  # the pipe was closed, or the disk is full
         _abandon(1)
         if not isinstance(error, BrokenPipeError):
-            _complain(f"Cannot write: {error.strerror}.")
-        status = 1
-    try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-    except OSError:
-        _abandon(2)
-    return status
+            _tell(f"givenotice: error: Cannot write: {error.strerror}.")
+        return 1
 
 
 def _abandon(descriptor: int) -> None:
-    """At the exit Python writes what a stream has left, and fails if it still cannot: with status 120."""
+    """At the exit, Python writes what a stream has left; where that fails, the status is 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
-def _command(argv: Sequence[str] | None) -> int:
-    import argparse
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise ValueError(message.partition(" '")[0])  # it quotes the argument, which may have a secret
-
-    parser = Parser(
-        prog="givenotice",
-        usage="%(prog)s [options] [URI ...] [NAME=VALUE ...]",
-        description="Give notice to another service: send an HTTP request, expect no answer.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("arguments", nargs="*", help=argparse.SUPPRESS)
-    add("-t", "--timeout", default=str(TIMEOUT), metavar="SECONDS", help="for the whole run")
-    add("-v", "--verbose", action="store_true", help="a line for each notice on stderr")
-    add("-f", "--fail", action="store_true", help="exit 1 if a notice was not delivered")
-    add("-n", "--dry-run", action="store_true", help="print the URIs, send nothing")
-    add("--listen", metavar="[HOST:]PORT", help="receive notices and print them, until Ctrl-C")
-    add("--demo", action="store_true", help="push notices to a receiver of its own, and show them")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
-    try:
-        options, unknown = parser.parse_known_intermixed_args(argv)
-        if unknown:  # argparse would show its value, too
-            raise ValueError(f"Option {_head(unknown[0])} is unknown.")
-        if options.demo:
-            return _demo()
-        if options.listen is not None:
-            return _listen(options.listen)
-        uris = _uris(options.arguments)
-        timeout = _number(options.timeout)
-        if timeout is None or not 0 <= timeout < threading.TIMEOUT_MAX:
-            raise ValueError("The timeout must be a number of seconds, 0 or more.")
-        if options.dry_run:
-            print("\n".join(map(_mask, uris)))
-            return 0
-        if options.verbose:
-            _log_to_stderr()
-        delivered = _send_all(uris, timeout)
-    except (ValueError, TypeError) as error:
-        _complain(str(error), parser.format_usage())
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 1 if options.fail and not delivered else 0
-
-
-def _complain(sentence: str, usage: str = "") -> None:
+def _tell(line: str) -> None:
     try:
         if sys.stderr is not None:
-            sys.stderr.write(f"{usage}givenotice: error: {sentence}\n")
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
     except OSError:
-        pass
+        _abandon(2)
 
 
-_EPILOG = """\
-Each NAME=VALUE is set as a parameter on each URI, or on $GIVENOTICE_URI if
-there is none. A notice that is not delivered is no error unless -f is given.
+def _command(argv: list[str]) -> int:
+    from getopt import GetoptError, gnu_getopt
 
-examples:
-  givenotice https://hc.example/ping/9f2c
-  givenotice action_name=backup e_c=cron e_a=done
-  givenotice -v -f -t 10 https://hc.example/ping/9f2c
-  givenotice --listen 8000
-"""
-
-
-def _uris(arguments: list[str]) -> list[str]:
-    uris = []
-    params: dict[str, Any] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if argument.lower().startswith(("http://", "https://")):
-            uris.append(argument)
-        elif equals and not set(name) & set("/?"):
-            params.setdefault(name, []).append(value)
-        else:
-            raise ValueError(
-                f"Argument {_head(argument)} is neither NAME=VALUE nor a URI with http:// or https://."
-            )
-    uris = uris or [os.environ.get("GIVENOTICE_URI", "")]
-    if not uris[0]:
-        raise ValueError("There is no URI: name one, or set GIVENOTICE_URI.")
-    return [build_uri(uri, **params) for uri in uris]
+    for at, word in enumerate(argv[: argv.index("--") if "--" in argv else None]):
+        if word == "--listen" and "".join(argv[at + 1 : at + 2])[:1] in ("", "-"):
+            argv[at] = "--listen=8000"
+    try:
+        given, arguments = gnu_getopt(argv, "t:vqfnVh", _LONG)
+        options = {_SHORT.get(name, name[2:]).rstrip("="): value for name, value in given}
+        if "help" in options or "version" in options:
+            print(_HELP if "help" in options else f"givenotice {__version__}\n", end="")
+            return 0
+        if "demo" in options:
+            return _demo()
+        return _listen(options["listen"]) if "listen" in options else _give_notice(options, arguments)
+    except GetoptError as error:  # its text has the whole option
+        sentence = f"Option {_head(error.opt)}: {error.msg.partition(f'-{error.opt} ')[2]}."
+    except (ValueError, TypeError) as error:
+        sentence = str(error)
+    _tell(f"{_HELP.partition(chr(10))[0]}\ngivenotice: error: {sentence}")
+    return 2
 
 
 def _head(argument: str) -> str:
@@ -1819,135 +1811,161 @@ def _head(argument: str) -> str:
     return ascii(name) + "..." * (name != argument)
 
 
+def _give_notice(options: dict[str, str], arguments: list[str]) -> int:
+    uris, params = _sort_arguments(arguments)
+    timeout = _number(options.get("timeout", str(TIMEOUT)))
+    if timeout is None or not 0 <= timeout < threading.TIMEOUT_MAX:
+        raise ValueError("The timeout must be a number of seconds, 0 or more.")
+    configured = _escape(os.environ.get("GIVENOTICE_URI", ""))
+    try:
+        uris = uris or [build_uri(configured)]
+    except ValueError as error:  # a script goes on where nothing is configured
+        if "quiet" not in options:
+            fault = f"is malformed: {error}" if configured else "is not set."
+            _tell(f"givenotice: GIVENOTICE_URI {fault} Nothing is sent.")
+        return int("fail" in options)
+    uris = [_build(uri, params) for uri in uris]
+    if "dry-run" in options:
+        print("\n".join(map(_mask, uris)))
+        return 0
+    if "verbose" in options and "quiet" not in options:
+        _log_to_stderr()
+    return int(not _send_all(uris, timeout) and "fail" in options)
+
+
+def _sort_arguments(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The URIs, and the parameters."""
+    uris: list[str] = []
+    params: dict[str, list[str]] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.lower().startswith(("http://", "https://")):
+            uris.append(_escape(argument))
+        elif equals and not set(name) & set("/?"):
+            params.setdefault(name, []).append(value)
+        else:
+            raise ValueError(
+                f"Argument {_head(argument)} is neither NAME=VALUE nor a URI with http:// or https://."
+            )
+    return uris, params
+
+
+def _escape(text: str) -> str:
+    """Percent-encode the bytes that are not UTF-8: Python reads them as lone surrogates."""
+    return "".join(f"%{ord(char) - 0xDC00:X}" if "\udc80" <= char <= "\udcff" else char for char in text)
+
+
+def _build(uri: str, params: dict[str, list[str]]) -> str:
+    """As `build_uri`, and with values that are not UTF-8."""
+    odd = {name: values for name, values in params.items() if _escape("".join(values)) != "".join(values)}
+    uri, mark, fragment = build_uri(uri, **{**params, **dict.fromkeys(odd)}).partition("#")
+    for name, values in odd.items():
+        key = _quote(name.encode(), _UNRESERVED)
+        for value in values:
+            uri += f"{'&' if '?' in uri else '?'}{key}={_quote(os.fsencode(value), _UNRESERVED)}"
+    return uri + mark + fragment
+
+
 def _log_to_stderr() -> None:
     import logging
 
-    handler = logging.StreamHandler()
+    handler = logging.Handler()
     handler.addFilter(lambda record: record.levelno == logging.DEBUG)  # a line for each notice, and no more
+    handler.emit = lambda record: _tell(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("givenotice")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
 
 
 def _send_all(uris: list[str], timeout: float) -> bool:
-    """Push all, and end as a program does within *timeout* seconds; True if all were delivered."""
+    """Push all, and end as a program does, within *timeout* seconds; True if all were delivered."""
     global TIMEOUT, EXIT_TIMEOUT
-    TIMEOUT = EXIT_TIMEOUT = timeout
+    TIMEOUT, EXIT_TIMEOUT = timeout, 0.0
     for uri in uris:
         push(uri)
+    flush(timeout)
     _at_exit()
     return stats().sent == len(uris)
 
 
 # --- A receiver for development -----------------------------------------------------------------------
 
+_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+
 
 def _receiver(host: str, port: int, show: Any) -> Any:
-    """A server that answers as Matomo does, and tells *show* what it gets."""
-    import json
+    """A server, in a thread, that answers as Matomo does, and tells *show* what it gets."""
     import socket
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-    class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        daemon_threads = True
-        showing = threading.Lock()  # one request after the other
-        broken: OSError | None = None  # what kept it from showing them
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that leaves in the middle is nothing to tell."""
-
-        def __exit__(self, *_: object) -> None:
-            self.shutdown()  # first, or its thread would wait on a socket that is closed
-            self.server_close()
-
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 30  # seconds
+        protocol_version, timeout = "HTTP/1.1", 30
 
         def do_GET(self) -> None:
-            self.receive("")
-
-        def do_POST(self) -> None:
-            length = self.headers.get("Content-Length", "")
-            if not (length.isdigit() and len(length) < 8):
-                return self.send_error(413 if length.isdigit() else 411)
-            self.receive(self.rfile.read(int(length)).decode("utf-8", "replace"))
-            return None
-
-        do_PUT = do_POST
-        do_HEAD = do_GET
-
-        def receive(self, body: str) -> None:
             path, _, query = self.path.partition("?")
-            size = len(query) + len(body)
-            status, kind, answer = 204, "", b""
-            told, notices = f"{size} bytes", [query + "&" * bool(query and body) + body]
-            try:
-                notices = [request.partition("?")[2] for request in json.loads(body)["requests"]]
-                answer = json.dumps({"status": "success", "tracked": len(notices), "invalid": 0}).encode()
-                status, kind = 200, "application/json"
-                told += f", {len(notices)} notices"
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                given = self.headers.get("Content-Type", _FORM).partition(";")[0].strip().lower()
-                if body and (given != _FORM or body.lstrip().startswith(("{", "[", "<", "--"))):
-                    told, notices = f"{told}, the body is no form and not shown", [query]
-                if "rec=1" in notices[0] and "send_image=0" not in notices[0]:
-                    status, kind, answer = 200, "image/gif", _GIF
-            self.show(path, told, notices)
-            self.send_response(status)
-            if status != 204:
+            length = max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000))
+            body = self.rfile.read(length).decode("utf-8", "replace")
+            told, notices, kind, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
+            with server.lock:  # one request after the other
+                try:
+                    show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
+                except OSError as error:  # the pipe was closed, or the disk is full
+                    server.failure = error
+            self.send_response(200 if answer else 204)
+            if answer:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer)
+            self.wfile.write(answer if self.command != "HEAD" else b"")
 
-        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-            path = self.path.partition("?")[0] if self.command else ""  # without either if it was unreadable
-            self.show(path, f"refused: {code} {self.responses[code][0]}")
-            super().send_error(code, message, explain)
+        do_HEAD = do_POST = do_PUT = do_GET
 
-        def show(self, path: str, told: str, notices: Sequence[str] = ()) -> None:
-            with server.showing:
-                try:
-                    show(self.command or "A request", path, told, notices)
-                except OSError as error:
-                    server.broken = error
+        def log_message(self, *_: object) -> None: ...
 
-        def log_message(self, format: str, *_: object) -> None:
-            """*show* tells all there is."""
-
-    server = Server((host, port), Handler)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind: Any = type("Server", (ThreadingHTTPServer,), {"address_family": family})
+    server = kind((host, port), Handler)
+    server.lock, server.failure = allocate_lock(), None
+    server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
 
 
-_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+def _read(query: str, body: str, kind: str) -> tuple[str, list[str], str, bytes]:
+    """What a request has: a word on its body, the queries of its notices; and Matomo's answer, kind first."""
+    from json import dumps, loads
+
+    try:
+        notices = [request.partition("?")[2] for request in loads(body)["requests"]]
+        answer = dumps({"status": "success", "tracked": len(notices), "invalid": 0}).encode()
+        return f", {len(notices)} notices", notices, "application/json", answer
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        is_form = not body or (_FORM in kind.lower() and body.lstrip()[:1] not in tuple('{[<-"'))
+    notice = f"{query}&{body}".strip("&") if is_form else query
+    gif = "rec=1" in notice and "send_image=0" not in notice
+    return "" if is_form else ", the body is no form and not shown", [notice], "image/gif", _GIF * gif
 
 
-def _show(method: str, path: str, told: str, notices: Sequence[str]) -> None:
+def _show(asked: str, told: str, notices: Sequence[str]) -> None:
     """Print a request that the receiver got: a line for it, and one for each parameter of its notices."""
-    asked = " ".join(_printable(_mask(text)) for text in (method, path) if text)
-    lines = [f"{_style(strftime('%H:%M:%S'), 2)} {_style(asked, 1)} {told}"]
+    from urllib.parse import parse_qsl
+
+    lines = [f"{strftime('%H:%M:%S')} {_shorten(_printable(_mask(asked)), 70 - len(told))} {told}"]
     for notice in notices:
-        params = Notice(f"?{notice}").params
-        width = min(max(map(len, params), default=0), 24)
-        for mark, (name, value) in zip("-" + " " * len(params), params.items()):
-            value = "***" if name.startswith("token_auth") else value
-            lines.append(f"  {mark} {_style(_printable(name).ljust(width), 36)}  {_printable(value)}")
+        pairs = [(_printable(name), value) for name, value in parse_qsl(notice, keep_blank_values=True)]
+        width = min(max([len(name) for name, _ in pairs], default=0), 24)
+        for mark, (name, value) in zip("-" + " " * len(pairs), pairs):
+            value = "***" if "token_auth" in name else _printable(value)
+            head = f"  {mark} {_shorten(name, 24):{width}}  "
+            for at in range(0, len(value) or 1, 74 - width):
+                lines.append((" " * len(head) if at else head) + value[at : at + 74 - width])
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
-def _printable(value: Any) -> str:
+def _printable(text: str) -> str:
     """The text, without what a terminal would take for a command."""
-    return value if isinstance(value, str) and value.isprintable() else ascii(value)
-
-
-def _style(text: str, code: int) -> str:
-    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return text if plain else f"\033[{code}m{text}\033[m"
+    return text if text.isprintable() else ascii(text)
 
 
 def _listen(address: str) -> int:
@@ -1959,16 +1977,17 @@ def _listen(address: str) -> int:
         server = _receiver(host, int(port), _show)
     except OSError as error:
         raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
-    with server:
-        shown = f"[{host}]" if ":" in host else host
-        try:
-            print(f"Listening on http://{shown}:{server.server_port}/ until Ctrl-C.", flush=True)
-            # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
-            while not server.broken:
-                sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
-        except KeyboardInterrupt:
-            return 0
-    raise server.broken
+    try:
+        name = f"[{host}]" if ":" in host else host
+        print(f"Listening on http://{name}:{server.server_port}/ until Ctrl-C.")
+        print("The value of token_auth is masked, no other secret is.", flush=True)
+        # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
+        while not server.failure:
+            sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
+    except KeyboardInterrupt:
+        server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
+        return 0
+    raise server.failure
 
 
 def _demo() -> int:
@@ -1976,33 +1995,28 @@ def _demo() -> int:
     global DISABLED, TIMEOUT, EXIT_TIMEOUT, BACKLOG
     DISABLED, TIMEOUT, EXIT_TIMEOUT, BACKLOG = False, 5.0, 2.0, 10_000  # whatever the environment says
     os.environ["no_proxy"] = "*"
-    requests: list[int] = []
+    requests: list[Any] = []
 
-    def show(method: str, path: str, told: str, notices: Sequence[str]) -> None:
-        requests.append(len(notices))
-        if sum(requests) < 4:
-            _show(method, path, told, notices)
+    def show(*told: Any) -> None:
+        requests.append(told)
+        if len(requests) < 4:
+            _show(*told)
 
-    with _receiver("127.0.0.1", 0, show) as server:
-        base = f"http://127.0.0.1:{server.server_port}"
-        page = "https://myapp.example.com/worker/"
-        print(f"A receiver listens on {base}/; a heartbeat, a page view and an event are pushed to it:\n")
-        push(f"{base}/ping/9f2c")
+    base = f"http://127.0.0.1:{_receiver('127.0.0.1', 0, show).server_port}"
+    page = "https://myapp.example.com/worker/"
+    event = matomo_uri(base, 1, page, e_c="user", e_a="signup")
+    print(f"A receiver listens on {base}/.\nA heartbeat, a page view and an event are pushed to it:\n")
+    for uri in f"{base}/ping/9f2c", matomo_uri(base, 1, page, action_name="worker-job"), event:
+        push(uri)
         flush()
-        push(matomo_uri(base, 1, page, action_name="worker-job"))
-        flush()
-        push(matomo_uri(base, 1, page, e_c="user", e_a="signup"))
-        flush()
-        event = matomo_uri(base, 1, page, e_c="user", e_a="login")
-        begin = monotonic()
-        for _ in range(1000):
-            push(event)
-        pushed = monotonic()
-        flush()
-        arrived = monotonic()
-    print(f"\n1 000 more were pushed in {(pushed - begin) * 1000:.1f} ms: the program waited no longer.")
-    came, asked, later = sum(requests) - 3, len(requests) - 3, (arrived - pushed) * 1000
-    print(f"{came} of them arrived, in {asked} requests, {later:.0f} ms later.")
+    begin = monotonic()
+    for _ in range(1000):
+        push(event)
+    pushed = monotonic()
+    flush()
+    came, later = sum(len(told[2]) for told in requests[3:]), (monotonic() - pushed) * 1000
+    print(f"\n1,000 more were pushed in {(pushed - begin) * 1000:.1f} ms: the program waited no longer.")
+    print(f"{came:,} of them arrived in {len(requests) - 3} requests, {later:.0f} ms later.")
     return 0
 
 

@@ -29,9 +29,16 @@ def run(source: str, *arguments: str, options: tuple[str, ...] = (), **settings:
     return execute([sys.executable, *options, "-c", dedent(source), *arguments], **settings)
 
 
+def script(source: str, *arguments: str, options: tuple[str, ...] = (), **settings: str) -> Ended:
+    """The same; it ends well, and writes nothing to stderr."""
+    ended = run(source, *arguments, options=options, **settings)
+    assert (ended.status, ended.err) == (0, "")
+    return ended
+
+
 def execute(command: list[str], **settings: str) -> Ended:
-    """Run *command* to its end, with givenotice in reach of its Pythons."""
-    path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
+    """Run *command* to its end, with givenotice and the servers of the tests in reach of its Pythons."""
+    path = os.pathsep.join(filter(None, [str(HOME), str(TREE / "tests"), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIVENOTICE_")}
     begin = monotonic()
     environment = {**kept, "PYTHONPATH": path, **settings}

@@ -234,3 +234,20 @@ def gated() -> Iterator[tuple[Origin, threading.Event]]:
         finally:
             gate.set()
             until(lambda: not origin.busy, 5)
+
+
+@contextmanager
+def paced() -> Iterator[tuple[Origin, list[str]]]:
+    """A server that takes up to 8 milliseconds; the list gets the target of each request, and "answered"."""
+    events: list[str] = []
+    pause = threading.Event()
+
+    def answer(connection: socket.socket, heard: Heard) -> bool:
+        events.append(heard.target)
+        pause.wait(heard.connection % 5 * 0.002)
+        events.append("answered")
+        connection.sendall(NO_CONTENT)
+        return True
+
+    with answering(answer) as origin:
+        yield origin, events

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from programs import HOME, Ended, run
-from servers import Heard, Origin, answering, dripping, gated, refusing, silent, unaccepting
+from servers import NO_CONTENT, Heard, Origin, answering, dripping, gated, refusing, silent, unaccepting
 
 PUSH = """
 import givenotice, sys
@@ -24,6 +25,16 @@ for number in range(int(sys.argv[2])):
 """
 # What a process of the same run may take longer than another, on a machine with more to do than cores.
 NOISE = 1.5  # seconds
+
+
+def run_in_time(seconds: float, source: str, *arguments: str, **settings: str) -> Ended:
+    """Run *source* until it took less than *seconds*, at most three times: others use this machine, too."""
+    for _ in range(3):
+        ended = run(source, *arguments, **settings)
+        if ended.seconds < seconds:
+            break
+    assert ended.seconds < seconds
+    return ended
 
 
 @pytest.fixture
@@ -100,15 +111,20 @@ def test_a_sick_server_costs_no_more_than_the_budget(
         "for", "begin = monotonic()\nfor", 1
     )
     with sick() as base:
-        ended = run(
-            source + "assert monotonic() - begin < 1", base, str(count), GIVENOTICE_EXIT_TIMEOUT=budget
+        seconds = baseline + float(budget) + 0.15 + NOISE
+        ended = run_in_time(
+            seconds,
+            source + "assert monotonic() - begin < 5",
+            base,
+            str(count),
+            GIVENOTICE_EXIT_TIMEOUT=budget,
         )
     assert (ended.status, ended.out, ended.err) == (0, "", "")
-    assert ended.seconds < baseline + float(budget) + 0.15 + NOISE
 
 
 def test_an_import_that_does_not_end_costs_no_more_than_the_budget(baseline: float) -> None:
-    ended = run(
+    ended = run_in_time(
+        baseline + 0.5 + 0.15 + NOISE,
         """
         import givenotice, sys, threading, time
         class Stuck:
@@ -124,35 +140,71 @@ def test_an_import_that_does_not_end_costs_no_more_than_the_budget(baseline: flo
         GIVENOTICE_EXIT_TIMEOUT="0.5",
     )
     assert (ended.status, ended.out, ended.err) == (0, "", "")
-    assert ended.seconds < baseline + 0.5 + 0.15 + NOISE
 
 
-def test_a_thousand_notices_to_a_slow_server_all_arrive_within_the_budget() -> None:
-    with gated() as (slow, gate):
-        gate.set()
+def delayed(connection: socket.socket, _heard: Heard) -> bool:
+    threading.Event().wait(0.1)
+    connection.sendall(NO_CONTENT)
+    return True
+
+
+def test_a_burst_of_a_thousand_to_a_slow_server_arrives_within_the_budget() -> None:
+    for _attempt in range(4):  # with nothing else to do it takes 1.4 of the 2 seconds; one by one, 100
+        with answering(delayed) as slow:
+            assert run(PUSH, slow.base, "1000").err == ""
+        arrived = Counter(targets(slow))
+        assert not arrived - Counter(f"/{number}" for number in range(1000))  # nothing twice
+        if len(arrived) == 1000:
+            return
+    raise AssertionError(f"{len(arrived)} of 1000 arrived.")
+
+
+def test_a_thousand_notices_to_a_slow_server_all_arrive_where_there_is_time() -> None:
+    with answering(delayed) as slow:
         assert run(PUSH, slow.base, "1000", GIVENOTICE_EXIT_TIMEOUT="30").err == ""
     assert Counter(targets(slow)) == Counter(f"/{number}" for number in range(1000))
 
 
-def test_what_is_left_is_counted_as_dropped_or_failed() -> None:
-    with silent() as base:
+@pytest.mark.parametrize("dead", [1, 2])
+def test_a_host_whose_first_addresses_swallow_packets_gets_its_notice_within_the_budget(
+    origin: Origin, dead: int
+) -> None:
+    with unaccepting() as swallowing:
         ended = run(
             """
-            import atexit, sys
-            atexit.register(lambda: print(*givenotice.stats(), late(sys.argv[1]), givenotice.flush(1)))
-            late = lambda uri: givenotice.push(uri)
+            import socket, sys
+            tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+            socket.getaddrinfo = lambda *_: [(*tcp, ("127.0.0.1", int(port))) for port in sys.argv[1:]]
             import givenotice
-            givenotice.WORKERS = 3
-            for _ in range(10):
-                givenotice.push(sys.argv[1])
+            givenotice.push("http://many.example/")
             """,
-            base,
-            GIVENOTICE_EXIT_TIMEOUT="0.5",
+            *[swallowing.rpartition(":")[2]] * dead,
+            origin.base.rpartition(":")[2],
         )
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    assert targets(origin) == ["/"]
+
+
+def test_what_is_left_is_counted_as_dropped_or_failed() -> None:
+    ended = run(
+        """
+        import atexit, sys
+        atexit.register(lambda: print(*givenotice.stats(), late(), givenotice.flush(1)))
+        late = lambda: givenotice.push(origin.base)
+        import givenotice
+        from servers import gated, until
+        server = gated()
+        origin, _ = server.__enter__()  # to the end
+        for _ in range(10):
+            givenotice.push(origin.base)
+        assert until(lambda: origin.busy)
+        """,
+        GIVENOTICE_EXIT_TIMEOUT="0.5",
+    )
     pushed, sent, failed, dropped, pending, taken, flushed = ended.out.split()
     assert (pushed, sent, pending, taken, flushed) == ("10", "0", "0", "False", "True")
     assert int(failed) + int(dropped) == 10
-    assert 0 < int(failed) <= 3
+    assert int(failed) > 0 < int(dropped)
 
 
 def test_what_a_bulk_request_left_over_is_dropped_at_the_exit() -> None:
@@ -282,9 +334,8 @@ def test_where_no_thread_can_be_started_the_exit_sends_by_itself(origin: Origin)
 def test_where_no_thread_can_be_started_the_exit_keeps_its_budget(baseline: float) -> None:
     with silent() as base:
         source = NO_THREADS + "for n in range(5): givenotice.push(sys.argv[1])"
-        ended = run(source, base, GIVENOTICE_EXIT_TIMEOUT="0.5")
+        ended = run_in_time(baseline + 0.65 + NOISE, source, base, GIVENOTICE_EXIT_TIMEOUT="0.5")
     assert (ended.status, ended.out, ended.err) == (0, "", "")
-    assert ended.seconds < baseline + 0.65 + NOISE
 
 
 SUBINTERPRETER = """

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
+import re
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import dedent
 from time import monotonic, sleep
 from types import FrameType
 from typing import Any
@@ -20,8 +23,8 @@ from unittest.mock import MagicMock, Mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import HOME, Ended, run
-from servers import Heard, answering, gated, refusing, silent, until
+from programs import HOME, execute, run, script
+from servers import Heard, Origin, answering, gated, listening, paced, refusing, silent, until
 
 import givenotice
 
@@ -39,14 +42,6 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def since(before: givenotice.Stats) -> tuple[int, ...]:
     """pushed, sent, failed, dropped, pending: what was added to them."""
     return tuple(now - then for now, then in zip(givenotice.stats(), before))
-
-
-def script(source: str, *arguments: str, **settings: str) -> Ended:
-    """Run *source* with the servers of the tests in reach; it ends well, and silently."""
-    path = os.pathsep.join([str(HOME), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    ended = run(source, *arguments, options=(), PYTHONPATH=path.rstrip(os.pathsep), **settings)
-    assert (ended.status, ended.err) == (0, "")
-    return ended
 
 
 # --- push --------------------------------------------------------------------------------------
@@ -78,8 +73,8 @@ def test_a_push_is_taken_and_arrives() -> None:
         "http://[::1/",
         "http://[::g]/",
         "http://a b/",
-        "http://127.0.0.1/\n",
-        "http://127.0.0.1/\x00",
+        "http://127.0.0.1/\n/",
+        "http://127.0.0.1/\x00/",
         "http://127.0.0.1/\ud800",
         "http://\ud800/",
         "http://" + "a" * 64 + "/",
@@ -112,7 +107,7 @@ def test_a_malformed_path_at_a_known_origin_is_counted_as_dropped_and_not_sent()
     before = givenotice.stats()
     with answering() as origin:
         assert givenotice.push(origin.base + "/1")
-        for bad in ("/\n", "/\x7f", "/\ud800"):
+        for bad in ("/\n/", "/\x7f/", "/\ud800"):
             givenotice.push(origin.base + bad)
         assert givenotice.push(origin.base + "/2")
         assert givenotice.flush(30)
@@ -198,12 +193,12 @@ def test_a_hostile_object_is_dropped_and_harms_no_other_notice(hostile: Any, bus
             assert givenotice.push(origin.base + "/first")
             assert until(lambda: origin.heard)
         assert givenotice.push(hostile()) is False
-        assert givenotice.push(origin.base, a=hostile()) is False
+        taken = givenotice.push(origin.base, a=hostile())  # a MagicMock is a number to who asks it
         gate.set()
         assert givenotice.push(origin.base + "/last")
         assert givenotice.flush(5)
     assert origin.targets[-1] == "/last"
-    assert since(before) == (3 + busy, 1 + busy, 0, 2, 0)
+    assert since(before) == (3 + busy, 1 + busy + taken, 0, 2 - taken, 0)
 
 
 def raising(*_: object) -> Any:
@@ -591,7 +586,7 @@ class Flushing(threading.Thread):
 
     def instruction(self) -> int | None:
         frame: FrameType | None = sys._current_frames().get(self.ident or 0)
-        return frame.f_lasti if frame and frame.f_code.co_name == "flush" else None
+        return frame.f_lasti if frame and frame.f_code.co_filename == givenotice.__file__ else None
 
 
 def test_flush_does_not_wait_for_what_is_pushed_after_it_began() -> None:
@@ -835,95 +830,446 @@ def test_idle_workers_end_and_close_their_connections() -> None:
     assert ended.out == "True True\nTrue 50\nTrue True\nTrue 51\n"
 
 
-def test_a_burst_brings_in_workers_up_to_their_number() -> None:
+def test_bursts_to_many_servers_are_sent_by_a_bounded_number_of_threads() -> None:
     ended = script(
         """
         import _thread, threading, givenotice
+        from contextlib import ExitStack
         from servers import gated, until
-        with gated() as (origin, gate):
-            for number in range(300):
-                givenotice.push(f"{origin.base}/{number}")
-            print(until(lambda: origin.busy == givenotice.WORKERS))
-            until(lambda: origin.busy > givenotice.WORKERS, 0.2)
-            workers = _thread._count() - threading.active_count() + 1
-            print(origin.most == workers == givenotice.WORKERS)
-            gate.set()
-            print(givenotice.flush(30), len(set(origin.targets)), origin.most == givenotice.WORKERS)
+        with ExitStack() as stack:
+            origins, gates = zip(*[stack.enter_context(gated()) for _ in range(10)])
+            for number in range(3000):
+                givenotice.push(f"{origins[number % 10].base}/{number}")
+            busy = lambda: sum(origin.busy for origin in origins)
+            until(lambda: busy() > 100, 1)
+            print(10 <= busy() <= 100, _thread._count() - threading.active_count() + 1 <= 101)
+            for gate in gates:
+                gate.set()
+            print(givenotice.flush(50), sum(len(set(origin.targets)) for origin in origins))
         """
     )
-    assert ended.out == "True\nTrue\nTrue 300 True\n"
+    assert ended.out == "True True\nTrue 3000\n"
 
 
-def test_a_notice_does_not_wait_for_a_slow_server_of_another() -> None:
+@pytest.mark.parametrize("number", [1, 3, 1000])
+def test_a_notice_does_not_wait_for_a_silent_server_of_others(number: int) -> None:
     ended = script(
         """
-        import givenotice
-        from servers import answering, gated, until
-        with gated() as (slow, _), answering() as fast:
-            for number in range(1, 4):
-                givenotice.push(slow.base)
-                print(until(lambda: len(slow.heard) == number, 4))
-            givenotice.push(fast.base)
-            print(until(lambda: fast.heard, 4))
+        import sys, givenotice
+        from servers import answering, silent, until
+        with silent() as mute, answering() as healthy:
+            for _ in range(int(sys.argv[1])):
+                givenotice.push(mute)
+            givenotice.push(healthy.base)
+            print(until(lambda: healthy.heard, 10))
         """,
+        str(number),
         GIVENOTICE_EXIT_TIMEOUT="0",
+        GIVENOTICE_TIMEOUT="60",
     )
-    assert ended.out == "True\n" * 4
+    assert ended.out == "True\n"
+
+
+def test_an_idle_process_has_no_thread_of_ours_in_its_list_after_logging() -> None:
+    ended = script(
+        """
+        import _thread, logging, threading, givenotice
+        from servers import refusing, until
+        logging.basicConfig(handlers=[logging.NullHandler()], level=logging.DEBUG)
+        givenotice.IDLE = 0.1
+        alone = _thread._count()
+        with refusing() as base:
+            for round in range(3):
+                for number in range(20):
+                    givenotice.push(base)
+                givenotice.push("malformed")
+                givenotice.flush(30)
+                assert until(lambda: _thread._count() == alone)
+                print(threading.enumerate() == [threading.main_thread()])
+        """
+    )
+    assert ended.out == "True\n" * 3
+
+
+def test_no_push_is_overlooked_while_the_dispatcher_goes_to_rest_or_leaves() -> None:
+    ended = script(
+        """
+        import random, sys, threading, givenotice
+        from time import perf_counter
+        from servers import answering, until
+        moments = random.Random(3)
+        sys.setswitchinterval(1e-6)
+
+        def one(uri):
+            sent = givenotice.stats().sent
+            givenotice.push(uri)
+            while givenotice.stats().sent == sent:  # the flush of a test would wake the dispatcher up
+                if perf_counter() > end:
+                    return False
+            pause = perf_counter() + moments.uniform(0, 0.0003) + givenotice.IDLE % 10
+            while perf_counter() < pause:
+                pass
+            return True
+
+        with answering() as origin:
+            givenotice.push(origin.base)
+            givenotice.flush(30)
+            for idle in (600, 0.0003):  # seconds: it rests at once, and never leaves; it leaves at once
+                givenotice.IDLE = idle
+                end = perf_counter() + 25
+                print(all(one(origin.base) for _ in range(1500)))
+        """
+    )
+    assert ended.out == "True\nTrue\n"
+
+
+@pytest.mark.parametrize("timeout", ["0", "1e-6", "-1"])
+def test_a_storm_of_flushes_beside_requests_that_hang_takes_no_memory(timeout: str) -> None:
+    ended = script(
+        """
+        import sys, threading, tracemalloc, givenotice
+        from servers import gated, until
+
+        def storm(number):
+            for _ in range(number):
+                givenotice.flush(float(sys.argv[1]))
+
+        with gated() as (origin, gate):
+            for number in range(20):
+                givenotice.push(f"{origin.base}/{number}")
+            assert until(lambda: origin.busy > 4)
+            storm(500)
+            tracemalloc.start()
+            threads = [threading.Thread(target=storm, args=[5000]) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            storm(5000)
+            for thread in threads:
+                thread.join()
+            until(lambda: False, 0.1)
+            print(tracemalloc.get_traced_memory()[0], givenotice.stats().pending)
+        """,
+        timeout,
+        GIVENOTICE_EXIT_TIMEOUT="0",
+        GIVENOTICE_TIMEOUT="60",
+    )
+    memory, pending = map(int, ended.out.split())
+    assert memory < 1_000_000
+    assert pending == 20
+
+
+# --- Order -------------------------------------------------------------------------------------
+
+
+def in_order(events: list[str], *targets: str) -> bool:
+    """Whether requests came in that order, and each when the one before it was answered."""
+    return events == [event for target in targets for event in (target, "answered")]
+
+
+def test_few_notices_to_one_server_arrive_in_order_and_never_side_by_side() -> None:
+    with paced() as (origin, events):
+        for number in range(200):
+            targets = [f"/{number}/{place}" for place in range(2 + number % 3)]
+            for target in targets:
+                assert givenotice.push(origin.base + target)
+            assert givenotice.flush(30)
+            assert in_order(events, *targets)
+            events.clear()
+
+
+def test_few_notices_right_after_a_burst_arrive_in_order() -> None:
+    with paced() as (origin, events):
+        for number in range(30):
+            for _ in range(60):
+                assert givenotice.push(origin.base)
+            assert givenotice.flush(30)
+            assert until(lambda: len(events) == 120)
+            events.clear()
+            targets = [f"/{number}/{place}" for place in range(4)]
+            for target in targets:
+                assert givenotice.push(origin.base + target)
+            assert givenotice.flush(30)
+            assert in_order(events, *targets)
+            events.clear()
+
+
+@pytest.mark.parametrize("command", [True, False], ids=["command", "exit"])
+def test_few_notices_of_a_short_process_arrive_in_order(command: bool) -> None:
+    source = "import givenotice, sys; [givenotice.push(uri) for uri in sys.argv[1:]]"
+    with paced() as (origin, events):
+        for number in range(10):
+            uris = [f"{origin.base}/{place}" for place in range(2 + number % 3)]
+            ended = execute([sys.executable, *(("-m", "givenotice") if command else ("-c", source)), *uris])
+            assert (ended.status, ended.out, ended.err) == (0, "", "")
+            assert in_order(events, *[f"/{place}" for place in range(len(uris))])
+            events.clear()
+
+
+# --- Signals and the modules of the program ----------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_closes_at_once_ends_no_program_with_the_usual_sigpipe(scheme: str) -> None:
+    with listening(lambda connection: None) as base:
+        ended = script(
+            """
+            import signal, sys, givenotice
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            for number in range(100):
+                givenotice.push(f"{sys.argv[1]}/{'x' * 1000 * number}")
+                givenotice.flush(30)
+            print(givenotice.stats().failed)
+            """,
+            base.replace("http", scheme),
+        )
+    assert ended.out == "100\n"
+
+
+def test_a_signal_that_is_blocked_after_a_push_waits_for_the_program() -> None:
+    with answering() as origin:
+        ended = script(
+            """
+            import os, signal, sys, givenotice
+            handled = []
+            signal.signal(signal.SIGTERM, lambda *_: handled.append(1))
+            for _ in range(100):
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+                givenotice.push(sys.argv[1])
+                assert signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) == mask == set()
+                os.kill(os.getpid(), signal.SIGTERM)
+                givenotice.flush(30)
+                assert signal.sigpending() == {signal.SIGTERM}
+                assert signal.sigwait({signal.SIGTERM}) == signal.SIGTERM
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            print(handled)
+            """,
+            origin.base,
+        )
+    assert ended.out == "[]\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not tell the masks")
+def test_threads_of_ours_block_all_signals() -> None:
+    with gated() as (origin, _):
+        ended = script(
+            """
+            import os, signal, sys, givenotice
+
+            def masks():
+                for task in os.listdir("/proc/self/task"):
+                    with open(f"/proc/self/task/{task}/status") as file:
+                        status = dict(line.split(":", 1) for line in file)
+                    yield int(task) == os.getpid(), int(status["SigBlk"], 16)
+
+            before = dict(masks())[True]
+            for _ in range(3):
+                givenotice.push(sys.argv[1])
+            assert not givenotice.flush(0.5)
+            ours = [mask for main, mask in masks() if not main]
+            blockable = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+            wanted = sum(1 << number - 1 for number in blockable)
+            print(dict(masks())[True] == before, len(ours) > 1, all(mask & wanted == wanted for mask in ours))
+            """,
+            origin.base,
+            GIVENOTICE_EXIT_TIMEOUT="0",
+        )
+    assert ended.out == "True True True\n"
+
+
+def test_a_timer_reaches_a_program_that_waits_for_it() -> None:
+    with gated() as (origin, _):
+        ended = script(
+            """
+            import signal, sys, threading, givenotice
+            givenotice.push(sys.argv[1])
+            assert not givenotice.flush(0.2)
+            handled = []
+            signal.signal(signal.SIGALRM, lambda *_: handled.append(threading.current_thread().name))
+            for _ in range(20):
+                signal.setitimer(signal.ITIMER_REAL, 0.005)
+                signal.pause()
+            print(set(handled), len(handled))
+            """,
+            origin.base,
+            GIVENOTICE_EXIT_TIMEOUT="0",
+        )
+    assert ended.out == "{'MainThread'} 20\n"
+
+
+def test_a_reload_of_two_copies_keeps_what_waits_and_slows_no_fork(tmp_path: Path) -> None:
+    shutil.copy(givenotice.__file__, tmp_path / "copied.py")
+    with gated() as (origin, gate):
+        threading.Timer(2, gate.set).start()
+        ended = script(
+            """
+            import importlib, os, sys, givenotice
+            from time import monotonic
+            sys.path.append(sys.argv[2])
+            import copied
+
+            def fork():
+                begin = monotonic()
+                if not os.fork():
+                    os._exit(0)
+                took = monotonic() - begin
+                os.wait()
+                return took
+
+            for generation in range(3):
+                for number in range(10):
+                    givenotice.push(f"{sys.argv[1]}/{generation}/{number}")
+                copied.push(f"{sys.argv[1]}/copied/{generation}")
+                importlib.reload(givenotice)
+                importlib.reload(copied)
+            print(min(fork() for _ in range(3)) < 0.5, givenotice.stats().pushed, copied.stats().pushed)
+            """,
+            origin.base,
+            str(tmp_path),
+            options=("-W", "ignore::DeprecationWarning"),  # that the parent has threads
+            GIVENOTICE_EXIT_TIMEOUT="30",
+        )
+    assert ended.out == "True 30 3\n"
+    assert sorted(origin.targets) == sorted(
+        [f"/{generation}/{number}" for generation in range(3) for number in range(10)]
+        + [f"/copied/{generation}" for generation in range(3)]
+    )
 
 
 # --- The log -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
-    """The messages of a level."""
-    caplog.set_level(logging.DEBUG, "givenotice")
-    return lambda level: [record.getMessage() for record in caplog.records if record.levelname == level]
+def logged(source: str, *arguments: str) -> list[str]:
+    """The lines of the log of a program, each with its level."""
+    head = """
+import logging, sys, givenotice
+logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s", level=logging.DEBUG)
 
-
-Log = Callable[[str], "list[str]"]
-
-
-def push_each(base: str, times: int = 1) -> None:
+def push_each(uri, times=1):
     for _ in range(times):
-        assert givenotice.push(base + "/ping")
+        givenotice.push(uri)
         assert givenotice.flush(30)
+"""
+    return script(head + dedent(source), *arguments).out.splitlines()
 
 
-def test_a_warning_is_logged_once_when_an_origin_begins_to_fail(log: Log) -> None:
-    with refusing() as base:
-        push_each(base, 4)
-        assert log("WARNING") == [f"Notices to {base} are not delivered: Connection refused."]
-        assert len(log("DEBUG")) == 4
-        assert all(line.startswith(f"{base}/ping Connection refused ") for line in log("DEBUG"))
-        assert log("INFO") == []
+def levels(lines: list[str], *levels: str) -> list[str]:
+    return [line for line in lines if line.startswith(levels)]
 
 
-def test_an_info_is_logged_once_when_an_origin_works_again(log: Log) -> None:
-    status = "500 Oops"
+@contextmanager
+def switching(statuses: list[str]) -> Iterator[Origin]:
+    """A server that answers with one status after the other, and with the last one from then on."""
 
     def answer(connection: Any, _heard: Heard) -> None:
-        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+        code = statuses[min(len(origin.heard), len(statuses)) - 1]
+        connection.sendall(f"HTTP/1.1 {code} Told\r\nContent-Length: 0\r\n\r\n".encode())
 
     with answering(answer) as origin:
-        for status in ("500 Oops", "204 Fine", "404 Gone", "200 OK"):  # noqa: B007  # answer reads it
-            push_each(origin.base, 3)
-    assert log("WARNING") == [f"Notices to {origin.base} are not delivered: {code}." for code in (500, 404)]
-    assert log("INFO") == [f"Notices to {origin.base} are delivered again."] * 2
-    assert len(log("DEBUG")) == 12
+        yield origin
 
 
-def test_an_overflow_is_logged_once_as_it_begins_and_as_it_ends(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(givenotice, "BACKLOG", 4)
-    with gated() as (origin, gate):
-        assert sum(givenotice.push(origin.base) for _ in range(20)) == 4
-        gate.set()
-        assert givenotice.flush(30)
-        push_each(origin.base, 2)
-    assert log("WARNING") == ["The queue of notices is full; new ones are dropped."]
-    assert log("INFO") == ["The queue of notices has room again."]
+def test_a_warning_is_logged_once_when_an_origin_begins_to_fail() -> None:
+    with refusing() as base:
+        lines = logged("push_each(sys.argv[1] + '/ping', 4)", base)
+    told = [f"DEBUG {base}: not delivered (Connection refused)"] * 4
+    assert lines == [told[0], f"WARNING Notices to {base} are not delivered: Connection refused.", *told[1:]]
+
+
+def test_each_delivery_is_logged_with_its_status_and_its_time() -> None:
+    with answering() as origin:
+        lines = logged("push_each(sys.argv[1] + '/ping?a#b', 3)", origin.base)
+    assert len(lines) == 3
+    for line in lines:
+        assert re.fullmatch(rf"DEBUG {origin.base}: delivered \(204, \d+ ms\)", line)
+
+
+def test_a_server_that_flaps_causes_one_warning() -> None:
+    with switching(["500", "204"] * 25) as origin:
+        lines = logged("push_each(sys.argv[1], 50)", origin.base)
+    assert levels(lines, "WARNING", "INFO") == [
+        f"WARNING Notices to {origin.base} are not delivered: 500.",
+        f"INFO Notices to {origin.base} are delivered again.",
+    ]
+    assert len(levels(lines, "DEBUG")) == 50
+
+
+def test_a_server_that_fails_again_after_the_pause_causes_a_warning_again() -> None:
+    with switching(["500", "204", "404"]) as origin:
+        lines = logged(
+            """
+            from servers import until
+            givenotice.WARN_PAUSE = 0.5
+            push_each(sys.argv[1], 2)
+            until(lambda: push_each(sys.argv[1]), 1)
+            """,
+            origin.base,
+        )
+    assert levels(lines, "WARNING", "INFO") == [
+        f"WARNING Notices to {origin.base} are not delivered: 500.",
+        f"INFO Notices to {origin.base} are delivered again.",
+        f"WARNING Notices to {origin.base} are not delivered: 404.",
+    ]
+
+
+def test_an_overflow_is_logged_once_as_it_begins_and_as_it_ends() -> None:
+    lines = logged(
+        """
+        from servers import gated
+        givenotice.BACKLOG = 4
+        with gated() as (origin, gate):
+            assert [givenotice.push(origin.base) for _ in range(20)].count(True) == 4
+            gate.set()
+            assert givenotice.flush(30)
+            push_each(origin.base, 2)
+        """
+    )
+    assert levels(lines, "WARNING", "INFO") == [
+        "WARNING The queue of notices is full; new ones are dropped.",
+        "INFO The queue of notices has room again.",
+    ]
+    assert lines.count("DEBUG A notice: dropped (the queue is full)") == 16
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (
+            "givenotice.push()",
+            "A notice: dropped (The URI must be absolute and begin with http:// or https://.)",
+        ),
+        ("givenotice.push('ftp://s3cr3t/s3cr3t')", "A notice: dropped (The URI must be absolute .*)"),
+        ("givenotice.push(5)", r"A notice: dropped (The URI must be a str, not int\.)"),
+        ("givenotice.push('http://s3cr3t:x/')", "A notice: dropped (The URI has a port .*)"),
+        ("givenotice.push('http://a', b='s3cr3t\\ud800')", "A notice: dropped (Parameter 'b' .*)"),
+        ("givenotice.push('http://a', b=object())", "A notice: dropped (Parameter 'b' .*)"),
+        ("givenotice.DISABLED = 1; givenotice.push('http://a/s3cr3t')", "A notice: dropped (.* disabled)"),
+        (
+            "givenotice.BACKLOG = 0; givenotice.push('http://a/s3cr3t')",
+            "A notice: dropped (the queue is full)",
+        ),
+        (
+            "push_each(f'{sys.argv[1]}/'); push_each(f'{sys.argv[1]}/s3cr3t\\n?s3cr3t')",
+            r"http://127\.0\.0\.1:\d+: dropped (The URI must not contain control characters\.)",
+        ),
+    ],
+)
+def test_a_dropped_notice_has_a_line_with_the_reason(source: str, line: str) -> None:
+    with answering() as origin:
+        lines = logged(source, origin.base)
+    pattern = line.replace("(", r"\(").replace(")", r"\)")
+    assert len([told for told in lines if re.fullmatch("DEBUG " + pattern, told)]) == 1
+    assert SECRET not in str(lines)
+
+
+def test_what_is_left_at_the_exit_has_its_lines() -> None:
+    with silent() as base:
+        lines = logged("givenotice.EXIT_TIMEOUT = 0.3\nfor _ in range(9): givenotice.push(sys.argv[1])", base)
+    assert len(levels(lines, "DEBUG")) == 9
+    assert set(levels(lines, "DEBUG")) == {
+        f"DEBUG {base}: not delivered (cut off at the exit)",
+        f"DEBUG {base}: dropped (no time left)",
+    }
 
 
 def redirecting(location: str) -> Callable[[Any, Heard], None]:
@@ -962,7 +1308,8 @@ def test_no_secret_is_ever_in_a_record(
 
 def test_the_logger_has_a_null_handler() -> None:
     with refusing() as base:
-        push_each(base)
+        assert givenotice.push(base)
+        assert givenotice.flush(30)
     handlers = logging.getLogger("givenotice").handlers
     assert [type(handler) for handler in handlers] == [logging.NullHandler]
 
