@@ -1380,7 +1380,8 @@ class _Expected:
         """The names of the parameters that differ; "://" stands for the address."""
         params = notice.params
         wrong = [name for name, value in self.params.items() if params.get(name) != value]
-        return wrong + ["://"] * (self.address not in ("", _address(notice)))
+        elsewhere = self.address and _anonymous(self.address) != _anonymous(_address(notice))
+        return [*wrong, "://"] if elsewhere else wrong
 
     def explain(self, notices: list[Notice], found: list[Notice]) -> str:
         """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
@@ -1407,10 +1408,12 @@ class _Expected:
 
 
 def _address(uri: str) -> str:
-    """The scheme, host and path of a valid URI: without a user's name and password."""
-    scheme, slashes, rest = uri.partition("#")[0].partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+    """The scheme, host and path of a valid URI; a user's name and password are masked."""
+    return _mask(uri.partition("#")[0].partition("?")[0])
+
+
+def _anonymous(address: str) -> str:
+    return address.replace("://***@", "://")
 
 
 def _line(name: str, value: Any, short: bool = True, differs: bool = False) -> str:
@@ -1761,21 +1764,24 @@ def _listen(address: str) -> int:
     host = host.strip("[]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise ValueError("The port to listen on must be a number from 0 to 65535.")
+    server: Any = None
     try:
         server = _receiver(host, int(port), _show)
-    except OSError as error:
-        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
-    try:
         name = f"[{host}]" if ":" in host else host
         print(f"Listening on http://{name}:{server.server_port}/ until Ctrl-C.")
         print("The value of token_auth is masked, no other secret is.", flush=True)
         # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
         while not server.failure:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
+        raise server.failure
     except KeyboardInterrupt:
-        server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
+        if server:
+            server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
         return 0
-    raise server.failure
+    except OSError as error:
+        if server:
+            raise
+        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
 
 
 def _demo() -> int:
