@@ -1521,15 +1521,15 @@ class Recorder(list[Notice]):
 
     def matching(self, uri: str | None = None, /, **params: Value) -> list[Notice]:
         """Those that go to the address of *uri* and have its parameters and *params*; None: absent."""
-        return _Expected(uri, params).among(self)
+        expected = _Expected(uri, params)
+        return [notice for notice in self if not expected.differing(notice)]
 
     def assert_one(self, uri: str | None = None, /, **params: Value) -> Notice:
         """Return the one notice that matches, as in `matching`; fail if none does, or several do."""
         __tracebackhide__ = True
-        expected = _Expected(uri, params)
-        found = expected.among(self)
+        found = self.matching(uri, **params)
         if len(found) != 1:
-            raise AssertionError(expected.explain(self, found))
+            raise AssertionError(_Expected(uri, params).explain(self, found))
         return found[0]
 
 
@@ -1578,16 +1578,14 @@ class _Expected:
     def __init__(self, uri: str | None, params: dict[str, Any]) -> None:
         notice = Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params))
         self.address = _address(notice)
-        self.params = {**dict.fromkeys(params), **notice.params}
-
-    def among(self, notices: list[Notice]) -> list[Notice]:
-        return [notice for notice in notices if not self.differing(notice)]
+        self.params = {**dict.fromkeys([*notice.params, *params]), **notice.params}
 
     def differing(self, notice: Notice) -> list[str]:
         """The names of the parameters that differ; "://" stands for the address."""
         params = notice.params
         wrong = [name for name, value in self.params.items() if params.get(name) != value]
-        return wrong + ["://"] * (self.address not in ("", _address(notice)))
+        here, there = (text.replace("://***@", "://") for text in (self.address, _address(notice)))
+        return [*wrong, "://"] if here and here != there else wrong
 
     def explain(self, notices: list[Notice], found: list[Notice]) -> str:
         """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
@@ -1614,10 +1612,8 @@ class _Expected:
 
 
 def _address(uri: str) -> str:
-    """The scheme, host and path of a valid URI: without a user's name and password."""
-    scheme, slashes, rest = uri.partition("#")[0].partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+    """The scheme, host and path of a valid URI; a user's name and password are masked."""
+    return _mask(uri.partition("#")[0].partition("?")[0])
 
 
 def _line(name: str, value: Any, short: bool = True, differs: bool = False) -> str:
@@ -1732,8 +1728,8 @@ options:
 environment:
   GIVENOTICE_URI          the URI where none is given
   GIVENOTICE_DISABLED     1: send nothing
-  GIVENOTICE_TIMEOUT      the default of --timeout, which is also used in place
-                          of GIVENOTICE_EXIT_TIMEOUT
+  GIVENOTICE_TIMEOUT      the default of --timeout; GIVENOTICE_EXIT_TIMEOUT is
+                          not used
   GIVENOTICE_BACKLOG      the number of notices at most (default: 10,000)
 
 exit status:
@@ -1752,11 +1748,10 @@ _SHORT = dict(zip(["-t", "-v", "-q", "-f", "-n", "-V", "-h"], _LONG))
 def main(argv: Sequence[str] | None = None) -> int:
     """Send notices from the command line; the exit status."""
     try:
-        try:
-            return _command(list(sys.argv[1:] if argv is None else argv))
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+        status = _command(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
     except OSError as error:  # the pipe was closed, or the disk is full
@@ -1973,21 +1968,24 @@ def _listen(address: str) -> int:
     host = host.strip("[]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise ValueError("The port to listen on must be a number from 0 to 65535.")
+    server: Any = None
     try:
         server = _receiver(host, int(port), _show)
-    except OSError as error:
-        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
-    try:
         name = f"[{host}]" if ":" in host else host
         print(f"Listening on http://{name}:{server.server_port}/ until Ctrl-C.")
         print("The value of token_auth is masked, no other secret is.", flush=True)
         # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
         while not server.failure:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
+        raise server.failure
     except KeyboardInterrupt:
-        server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
+        if server:
+            server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
         return 0
-    raise server.failure
+    except OSError as error:
+        if server:
+            raise
+        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
 
 
 def _demo() -> int:
