@@ -1726,7 +1726,8 @@ def _read(query: str, body: str, kind: str) -> tuple[str, list[str], str, bytes]
         is_form = not body or (_FORM in kind.lower() and body.lstrip()[:1] not in tuple('{[<-"'))
     notice = f"{query}&{body}".strip("&") if is_form else query
     gif = "rec=1" in notice and "send_image=0" not in notice
-    return "" if is_form else ", the body is no form and not shown", [notice], "image/gif", _GIF * gif
+    told = "" if is_form else ", the body is no form and not shown"
+    return told, [notice], "image/gif", _GIF * gif
 
 
 def _show(asked: str, told: str, notices: Sequence[str]) -> None:
@@ -1782,19 +1783,16 @@ def _demo() -> int:
     DISABLED, TIMEOUT, EXIT_TIMEOUT, BACKLOG = False, 5.0, 2.0, 10_000  # whatever the environment says
     os.environ["no_proxy"] = "*"
     requests: list[Any] = []
-
-    def show(*told: Any) -> None:
-        requests.append(told)
-        if len(requests) < 4:
-            _show(*told)
-
-    base = f"http://127.0.0.1:{_receiver('127.0.0.1', 0, show).server_port}"
+    server = _receiver("127.0.0.1", 0, lambda *told: requests.append(told))
+    base = f"http://127.0.0.1:{server.server_port}"
     page = "https://myapp.example.com/worker/"
     event = matomo_uri(base, 1, page, e_c="user", e_a="signup")
     print(f"A receiver listens on {base}/.\nA heartbeat, a page view and an event are pushed to it:\n")
     for uri in f"{base}/ping/9f2c", matomo_uri(base, 1, page, action_name="worker-job"), event:
         push(uri)
         flush()
+    for told in requests:
+        _show(*told)
     begin = monotonic()
     for _ in range(1000):
         push(event)
