@@ -1461,16 +1461,14 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
                 self.begin(request.node)
 
         def begin(self, item: pytest.Item) -> Recorder:
-            recorder = self.recorder
-            if recorder is None:
+            if self.recorder is None:
                 self.recorder = recorder = Recorder()
                 _divert(recorder)
-                item.addfinalizer(self.end)
-            return recorder
+                item.addfinalizer(lambda: self.end(recorder))
+            return self.recorder
 
-        def end(self) -> None:
-            if self.recorder is not None:
-                _restore(self.recorder)
+        def end(self, recorder: Recorder) -> None:
+            _restore(recorder)
             self.recorder = None
 
     unread = Unread()
@@ -1674,6 +1672,7 @@ def _send_all(uris: list[str], timeout: float) -> bool:
 # --- A receiver for development -----------------------------------------------------------------------
 
 _GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+_showing = allocate_lock()  # one request after the other
 
 
 def _receiver(host: str, port: int, show: Any) -> Any:
@@ -1689,11 +1688,10 @@ def _receiver(host: str, port: int, show: Any) -> Any:
             length = max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000))
             body = self.rfile.read(length).decode("utf-8", "replace")
             told, notices, kind, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
-            with server.lock:  # one request after the other
-                try:
-                    show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
-                except OSError as error:  # the pipe was closed, or the disk is full
-                    server.failure = error
+            try:
+                show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
+            except OSError as error:  # the pipe was closed, or the disk is full
+                server.failure = error
             self.send_response(200 if answer else 204)
             if answer:
                 self.send_header("Content-Type", kind)
@@ -1708,7 +1706,7 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     kind: Any = type("Server", (ThreadingHTTPServer,), {"address_family": family})
     server = kind((host, port), Handler)
-    server.lock, server.failure = allocate_lock(), None
+    server.failure = None
     server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
@@ -1744,7 +1742,8 @@ def _show(asked: str, told: str, notices: Sequence[str]) -> None:
             for at in range(0, len(value) or 1, 74 - width):
                 lines.append((" " * len(head) if at else head) + value[at : at + 74 - width])
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    with _showing:
+        print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _printable(text: str) -> str:
@@ -1768,8 +1767,7 @@ def _listen(address: str) -> int:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         raise server.failure
     except KeyboardInterrupt:
-        if server:
-            server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
+        _showing.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
         return 0
     except OSError as error:
         if server:
