@@ -1673,16 +1673,14 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
                 self.begin(request.node)
 
         def begin(self, item: pytest.Item) -> Recorder:
-            recorder = self.recorder
-            if recorder is None:
+            if self.recorder is None:
                 self.recorder = recorder = Recorder()
                 _divert(recorder)
-                item.addfinalizer(self.end)
-            return recorder
+                item.addfinalizer(lambda: self.end(recorder))
+            return self.recorder
 
-        def end(self) -> None:
-            if self.recorder is not None:
-                _restore(self.recorder)
+        def end(self, recorder: Recorder) -> None:
+            _restore(recorder)
             self.recorder = None
 
     unread = Unread()
@@ -1886,6 +1884,7 @@ def _send_all(uris: list[str], timeout: float) -> bool:
 # --- A receiver for development -----------------------------------------------------------------------
 
 _GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+_showing = allocate_lock()  # one request after the other
 
 
 def _receiver(host: str, port: int, show: Any) -> Any:
@@ -1901,11 +1900,10 @@ def _receiver(host: str, port: int, show: Any) -> Any:
             length = max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000))
             body = self.rfile.read(length).decode("utf-8", "replace")
             told, notices, kind, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
-            with server.lock:  # one request after the other
-                try:
-                    show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
-                except OSError as error:  # the pipe was closed, or the disk is full
-                    server.failure = error
+            try:
+                show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
+            except OSError as error:  # the pipe was closed, or the disk is full
+                server.failure = error
             self.send_response(200 if answer else 204)
             if answer:
                 self.send_header("Content-Type", kind)
@@ -1920,7 +1918,7 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     kind: Any = type("Server", (ThreadingHTTPServer,), {"address_family": family})
     server = kind((host, port), Handler)
-    server.lock, server.failure = allocate_lock(), None
+    server.failure = None
     server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
@@ -1938,7 +1936,8 @@ def _read(query: str, body: str, kind: str) -> tuple[str, list[str], str, bytes]
         is_form = not body or (_FORM in kind.lower() and body.lstrip()[:1] not in tuple('{[<-"'))
     notice = f"{query}&{body}".strip("&") if is_form else query
     gif = "rec=1" in notice and "send_image=0" not in notice
-    return "" if is_form else ", the body is no form and not shown", [notice], "image/gif", _GIF * gif
+    told = "" if is_form else ", the body is no form and not shown"
+    return told, [notice], "image/gif", _GIF * gif
 
 
 def _show(asked: str, told: str, notices: Sequence[str]) -> None:
@@ -1955,7 +1954,8 @@ def _show(asked: str, told: str, notices: Sequence[str]) -> None:
             for at in range(0, len(value) or 1, 74 - width):
                 lines.append((" " * len(head) if at else head) + value[at : at + 74 - width])
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    with _showing:
+        print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _printable(text: str) -> str:
@@ -1979,8 +1979,7 @@ def _listen(address: str) -> int:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         raise server.failure
     except KeyboardInterrupt:
-        if server:
-            server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
+        _showing.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
         return 0
     except OSError as error:
         if server:
@@ -1994,19 +1993,16 @@ def _demo() -> int:
     DISABLED, TIMEOUT, EXIT_TIMEOUT, BACKLOG = False, 5.0, 2.0, 10_000  # whatever the environment says
     os.environ["no_proxy"] = "*"
     requests: list[Any] = []
-
-    def show(*told: Any) -> None:
-        requests.append(told)
-        if len(requests) < 4:
-            _show(*told)
-
-    base = f"http://127.0.0.1:{_receiver('127.0.0.1', 0, show).server_port}"
+    server = _receiver("127.0.0.1", 0, lambda *told: requests.append(told))
+    base = f"http://127.0.0.1:{server.server_port}"
     page = "https://myapp.example.com/worker/"
     event = matomo_uri(base, 1, page, e_c="user", e_a="signup")
     print(f"A receiver listens on {base}/.\nA heartbeat, a page view and an event are pushed to it:\n")
     for uri in f"{base}/ping/9f2c", matomo_uri(base, 1, page, action_name="worker-job"), event:
         push(uri)
         flush()
+    for told in requests:
+        _show(*told)
     begin = monotonic()
     for _ in range(1000):
         push(event)

@@ -251,7 +251,7 @@ def test_a_dry_run_sends_nothing(origin: servers.Origin) -> None:
         (["--frob", "http://a.example"], "Option 'frob': not recognized."),
         (
             ["http://a.example", "--", "-x"],
-            "Argument ''... is neither NAME=VALUE nor a URI with http:// or https://.",
+            "Argument '-x' is neither NAME=VALUE nor a URI with http:// or https://.",
         ),
         (["http://"], "The URI has no host, or one that is no valid domain name."),
         (["http://a.example:x/"], "The URI has a port that is no number from 1 to 65535."),
