@@ -63,7 +63,7 @@ def targets(origin: Origin) -> list[str]:
 )
 def test_a_program_ends_as_it_would_have_and_its_notices_arrive(origin: Origin, ending: str) -> None:
     plain = run(f"import sys\n\n\n\n{ending}")
-    ended = run(PUSH + ending, origin.base, "20")
+    ended = run(PUSH + ending, origin.base, "20", GIVENOTICE_EXIT_TIMEOUT="30")
     assert (ended.status, ended.out, ended.err) == (plain.status, plain.out, plain.err)
     assert targets(origin) == sorted(f"/{number}" for number in range(20))
 

@@ -199,9 +199,9 @@ def test_a_token_is_redirected_to_the_same_host_by_post_and_never_in_the_clear(
 
 MANY = """
 import givenotice, sys
-for number in range(300):
+for number in range(60):
     givenotice.push(f"{sys.argv[1]}?idsite=1&rec=1&send_image=0&e_n={number}{sys.argv[2]}")
-print(givenotice.flush(30), givenotice.stats().sent)
+print(givenotice.flush(50), givenotice.stats().sent)
 """
 
 

@@ -32,7 +32,7 @@ IMPORT, INVENTORY, SHELL = "import - 1 1", "inventory - 1 1", "shell 0 1 1"
 PUSH, RATIO, MEMORY = "push {} 5000 1", "ratio {} 9000 1", "memory hole 9000 1"
 FAIR, REAL_PACE = "fair hole 1000 1", "burst matomo 1000 1"
 BATCHING, PLAIN = "burst {} {} 1", "burst {} {} 2"
-SUSTAINED = "sustained {} 5000 1"
+SUSTAINED = "sustained {} 2000 1"
 
 
 class Figures:

@@ -150,7 +150,7 @@ def cells() -> list[Cell]:
     )
     for port in ("0", "tls"):
         few = ("givenotice", "urllib_inline")
-        found.append(Cell("sustained", port, 5000, 1, (*few, "pool_of_8", "requests_futures"), 2, few))
+        found.append(Cell("sustained", port, 2000, 1, (*few, "pool_of_8", "requests_futures"), 2, few))
     return found
 
 

@@ -59,7 +59,7 @@ def in_fork() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def in_multiprocessing(method: str) -> None:
+def in_multiprocessing(method: str | None) -> None:
     process = multiprocessing.get_context(method).Process(target=in_loop)
     process.start()
     process.join()
@@ -73,6 +73,7 @@ def main() -> None:
     in_handlers()
     in_multiprocessing("fork")
     in_multiprocessing("spawn")
+    in_multiprocessing(None)  # the default: from 3.14 it is forkserver
     in_threads()
     last = Last()
     last.itself = last  # type: ignore[attr-defined]  # only the last collection finds it
