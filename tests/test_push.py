@@ -908,7 +908,7 @@ def test_no_push_is_overlooked_while_the_dispatcher(idle: str) -> None:
             while givenotice.stats().sent == sent:  # a flush would wake the dispatcher up
                 if perf_counter() > late:
                     return False
-            pause = perf_counter() + moments.uniform(0, 0.0005)
+            pause = perf_counter() + moments.uniform(0, 0.0001)
             while perf_counter() < pause:
                 pass
             return True
@@ -1129,7 +1129,7 @@ def test_a_reload_of_two_copies_keeps_what_waits_and_slows_no_fork(tmp_path: Pat
             """,
             origin.base,
             str(tmp_path),
-            options=("-W", "ignore::DeprecationWarning"),  # that the parent has threads
+            PYTHONWARNINGS="ignore::DeprecationWarning",  # that the parent has threads
             GIVENOTICE_EXIT_TIMEOUT="30",
         )
     assert ended.out == "True 30 3\n"
