@@ -81,7 +81,7 @@ for bad in (uri + chr(10), uri.replace("http", "ftp"), object(), None):
     givenotice.push(bad, token_auth={uri: uri})
 givenotice.flush(20)
 faulthandler.dump_traceback()
-print(givenotice.stats(), givenotice._state.crew)
+print(givenotice.stats(), vars(givenotice))
 """
 RECORDING = """
 import os, traceback, givenotice
