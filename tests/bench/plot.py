@@ -19,9 +19,7 @@ def bars(part: Any, title: str, values: dict[str, tuple[float, str]], log: bool)
     names = [report.NAMES.get(system, system).replace("*", "").replace("`", "") for system, _ in ordered]
     colors = [OURS if system.startswith("givenotice") else OTHERS for system, _ in ordered]
     axes = part.subplots()
-    part.suptitle(
-        title, x=0.02, ha="left", fontsize=10
-    )  # above the names, too: all the width is there for it
+    part.suptitle(title, x=0.02, ha="left", fontsize=10)  # above the names, too
     drawn = axes.barh(names, [value for _, (value, _) in ordered], color=colors)
     axes.bar_label(drawn, [text for _, (_, text) in ordered], padding=3, fontsize=8)
     axes.margins(x=0.5)
