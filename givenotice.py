@@ -1655,10 +1655,6 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """
     import pytest
 
-    class Unread(Recorder):
-        def append(self, notice: Notice) -> None:
-            """Keep nothing: this one is for what is pushed outside of tests with `notices`."""
-
     class Plugin:
         recorder: Recorder | None = None  # of the test that runs, if it has one
 
@@ -1683,23 +1679,33 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
             _restore(recorder)
             self.recorder = None
 
-    unread = Unread()
-    _divert(unread)
-    environment = pytest.MonkeyPatch()
-    environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
-    environment.setenv("GIVENOTICE_DISABLED", "1")  # for other copies, and for the processes that tests start
-    for module in list(sys.modules.values()):  # copies that were imported before read it then
-        names = getattr(module, "__dict__", {})
-        if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
-            names["DISABLED"] = True
-    config: Any = pluginmanager.get_plugin("pytestconfig")
-    config.add_cleanup(environment.undo)
-    config.add_cleanup(lambda: _restore(unread))
+    _silence(pluginmanager.get_plugin("pytestconfig"), pytest.MonkeyPatch())
     other = pluginmanager.get_plugin("givenotice-fixtures")
     if other is None or __name__ != "givenotice":  # a vendored copy comes before an installed one
         if other is not None:
             pluginmanager.unregister(other)
         pluginmanager.register(Plugin(), "givenotice-fixtures")
+
+
+class _Unread(Recorder):
+    """For what is pushed outside of tests with `notices`: it keeps nothing."""
+
+    def append(self, notice: Notice) -> None:
+        pass
+
+
+def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
+    """Send nothing in this run, neither from this copy of the file nor from others, nor in child processes."""
+    unread = _Unread()
+    _divert(unread)
+    environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
+    environment.setenv("GIVENOTICE_DISABLED", "1")
+    for module in list(sys.modules.values()):  # a copy that was imported before has read it already
+        names = getattr(module, "__dict__", {})
+        if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
+            names["DISABLED"] = True
+    config.add_cleanup(environment.undo)
+    config.add_cleanup(lambda: _restore(unread))
 
 
 # --- In the shell -------------------------------------------------------------------------------------
