@@ -820,7 +820,8 @@ elif cause == "proxy":
     repair = lambda: [os.environ.pop(name) for name in ("http_proxy", "https_proxy")]
 elif cause.startswith("descriptors"):
     if cause.endswith("imports"):
-        import urllib.request
+        givenotice.push("http://127.0.0.1:1/")
+        givenotice.flush(30)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     spoil = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     repair = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
