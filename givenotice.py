@@ -1695,7 +1695,7 @@ class _Unread(Recorder):
 
 
 def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
-    """Send nothing in this run, neither from this copy of the file nor from others, nor in child processes."""
+    """Send nothing in this run: not from this copy of the file, nor from others, nor in child processes."""
     unread = _Unread()
     _divert(unread)
     environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
