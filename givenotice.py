@@ -36,7 +36,7 @@ from binascii import b2a_base64
 from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
 from operator import length_hint
-from time import monotonic, sleep, strftime, time
+from time import monotonic, process_time, sleep, strftime, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
 LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
 REPORT = 0.02  # seconds between two reports of a sender
-LOADING = 1.0  # seconds that the exit waits longer for an import, or for TLS, on a busy machine
+LOADING = 1.0  # seconds in which an import, or the start of TLS, goes on at least a bit on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
 ADDRESS = 0.5  # seconds for one address of a host that has others
 REDIRECTS = 5  # that one notice may follow
@@ -904,7 +904,8 @@ class _Dispatcher:
                 self.dropped += outcome == "dropped"
         if report.outcomes:
             destination.answered = report.answered
-            self.network.suspect |= report.tls_failed
+            if destination.origin.startswith("https:"):
+                self.network.learn(report)
         if report.last:
             self.senders.discard(report.sender)
             destination.senders.discard(report.sender)
@@ -976,8 +977,13 @@ class _Dispatcher:
         self.known = ()
         _release(self.bell)
         # With the role this thread is the dispatcher from now on. It never gives it back.
-        limit = deadline + LOADING
-        taken = self.role.acquire(True, max(0.0, limit - monotonic()))
+        taken = self.role.acquire(True, max(0.0, deadline - monotonic()))
+        for _ in range(5):  # an import left behind can crash or hang the process: wait while it goes on
+            used = process_time()
+            taken = taken or self.role.acquire(True, LOADING)
+            if taken or process_time() - used < 0.001:
+                break
+        limit = monotonic() + LOADING
         for sender in list(self.senders):
             sender.cut()
         while taken and self.senders:
@@ -1068,31 +1074,41 @@ class _Network:
     def __init__(self) -> None:
         self.loading = threading.RLock()
         self.context: Any = None
-        self.suspect = False  # a handshake failed, perhaps since the context was made in a bad moment
-        self.retry = 0.0  # monotonic time from which another is made then
+        self.proven = False  # a server has answered over it
+        self.suspect = False  # it may have been made in a bad moment
+        self.retry = 0.0  # monotonic time from which another one is made then
 
-    def load(self) -> None:
-        """Import what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
+    def load(self, dispatcher: _Dispatcher, tls: bool) -> None:
+        """Load what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
-            import encodings.idna  # noqa: F401  # for getaddrinfo
-            import json  # noqa: F401
-            import urllib.request  # noqa: F401
+            for name in ("encodings.idna", "json", "socket", "http.client", "urllib.request"):
+                if not dispatcher.stop:  # the exit waits
+                    __import__(name)
+            if (
+                tls
+                and not dispatcher.stop
+                and (not self.context or (self.suspect and monotonic() >= self.retry))
+            ):
+                self.make_context()
 
-    def load_tls(self) -> None:
-        """Make the TLS context, or another one if that was of no use."""
-        with self.loading:
-            if self.context is None or (self.suspect and monotonic() >= self.retry):
-                import ssl
+    def make_context(self) -> None:
+        import ssl
 
-                begin, first = monotonic(), self.context is None
-                self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
-                self.suspect = False
-                self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
+        begin, first = monotonic(), self.context is None
+        self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
+        self.proven = self.suspect = False
+        self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
+
+    def learn(self, report: _Report) -> None:
+        """Suspect the context after a failed handshake, and, before it has served, after any failure."""
+        self.proven |= report.answered
+        self.suspect |= report.tls_failed or not self.proven
 
     def tls(self) -> Any:
-        if self.context is None:  # behind a redirect from http to https
-            self.load_tls()
-        return self.context
+        with self.loading:
+            if self.context is None:  # behind a redirect from http to https
+                self.make_context()
+            return self.context
 
     def opener(self, dial: Any) -> Any:
         """urllib.request for http and https alone; connections are made by *dial*, redirects not followed."""
@@ -1153,9 +1169,7 @@ class _Sender:
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
-            dispatcher.network.load()
-            if destination.origin.startswith("https:") and not dispatcher.stop:
-                dispatcher.network.load_tls()
+            dispatcher.network.load(dispatcher, tls=destination.origin.startswith("https:"))
             self.opener = dispatcher.network.opener(self.dial)
         except Exception as error:
             self.broken = error
