@@ -1082,13 +1082,10 @@ class _Network:
         """Load what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
             for name in ("encodings.idna", "json", "socket", "http.client", "urllib.request"):
-                if not dispatcher.stop:  # the exit waits
-                    __import__(name)
-            if (
-                tls
-                and not dispatcher.stop
-                and (not self.context or (self.suspect and monotonic() >= self.retry))
-            ):
+                __import__(name)
+                if dispatcher.stop:  # the exit waits
+                    raise TimeoutError
+            if tls and (not self.context or (self.suspect and monotonic() >= self.retry)):
                 self.make_context()
 
     def make_context(self) -> None:
