@@ -36,7 +36,7 @@ from binascii import b2a_base64
 from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
 from operator import length_hint
-from time import monotonic, sleep, strftime, time
+from time import monotonic, process_time, sleep, strftime, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
 LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
 REPORT = 0.02  # seconds between two reports of a sender
-LOADING = 1.0  # seconds that the exit waits longer for an import, or for TLS, on a busy machine
+LOADING = 1.0  # seconds in which an import, or the start of TLS, goes on at least a bit on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
 ADDRESS = 0.5  # seconds for one address of a host that has others
 REDIRECTS = 5  # that one notice may follow
@@ -904,7 +904,8 @@ class _Dispatcher:
                 self.dropped += outcome == "dropped"
         if report.outcomes:
             destination.answered = report.answered
-            self.network.suspect |= report.tls_failed
+            if destination.origin.startswith("https:"):
+                self.network.learn(report)
         if report.last:
             self.senders.discard(report.sender)
             destination.senders.discard(report.sender)
@@ -976,8 +977,13 @@ class _Dispatcher:
         self.known = ()
         _release(self.bell)
         # With the role this thread is the dispatcher from now on. It never gives it back.
-        limit = deadline + LOADING
-        taken = self.role.acquire(True, max(0.0, limit - monotonic()))
+        taken = self.role.acquire(True, max(0.0, deadline - monotonic()))
+        for _ in range(5):  # an import left behind can crash or hang the process: wait while it goes on
+            used = process_time()
+            taken = taken or self.role.acquire(True, LOADING)
+            if taken or process_time() - used < 0.001:
+                break
+        limit = monotonic() + LOADING
         for sender in list(self.senders):
             sender.cut()
         while taken and self.senders:
@@ -1068,31 +1074,38 @@ class _Network:
     def __init__(self) -> None:
         self.loading = threading.RLock()
         self.context: Any = None
-        self.suspect = False  # a handshake failed, perhaps since the context was made in a bad moment
-        self.retry = 0.0  # monotonic time from which another is made then
+        self.proven = False  # a server has answered over it
+        self.suspect = False  # it may have been made in a bad moment
+        self.retry = 0.0  # monotonic time from which another one is made then
 
-    def load(self) -> None:
-        """Import what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
+    def load(self, dispatcher: _Dispatcher, tls: bool) -> None:
+        """Load what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
-            import encodings.idna  # noqa: F401  # for getaddrinfo
-            import json  # noqa: F401
-            import urllib.request  # noqa: F401
+            for name in ("encodings.idna", "json", "socket", "http.client", "urllib.request"):
+                __import__(name)
+                if dispatcher.stop:  # the exit waits
+                    raise TimeoutError
+            if tls and (not self.context or (self.suspect and monotonic() >= self.retry)):
+                self.make_context()
 
-    def load_tls(self) -> None:
-        """Make the TLS context, or another one if that was of no use."""
-        with self.loading:
-            if self.context is None or (self.suspect and monotonic() >= self.retry):
-                import ssl
+    def make_context(self) -> None:
+        import ssl
 
-                begin, first = monotonic(), self.context is None
-                self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
-                self.suspect = False
-                self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
+        begin, first = monotonic(), self.context is None
+        self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
+        self.proven = self.suspect = False
+        self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
+
+    def learn(self, report: _Report) -> None:
+        """Suspect the context after a failed handshake, and, before it has served, after any failure."""
+        self.proven |= report.answered
+        self.suspect |= report.tls_failed or not self.proven
 
     def tls(self) -> Any:
-        if self.context is None:  # behind a redirect from http to https
-            self.load_tls()
-        return self.context
+        with self.loading:
+            if self.context is None:  # behind a redirect from http to https
+                self.make_context()
+            return self.context
 
     def opener(self, dial: Any) -> Any:
         """urllib.request for http and https alone; connections are made by *dial*, redirects not followed."""
@@ -1153,9 +1166,7 @@ class _Sender:
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
-            dispatcher.network.load()
-            if destination.origin.startswith("https:") and not dispatcher.stop:
-                dispatcher.network.load_tls()
+            dispatcher.network.load(dispatcher, tls=destination.origin.startswith("https:"))
             self.opener = dispatcher.network.opener(self.dial)
         except Exception as error:
             self.broken = error
@@ -1521,15 +1532,15 @@ class Recorder(list[Notice]):
 
     def matching(self, uri: str | None = None, /, **params: Value) -> list[Notice]:
         """Those that go to the address of *uri* and have its parameters and *params*; None: absent."""
-        return _Expected(uri, params).among(self)
+        expected = _Expected(uri, params)
+        return [notice for notice in self if not expected.differing(notice)]
 
     def assert_one(self, uri: str | None = None, /, **params: Value) -> Notice:
         """Return the one notice that matches, as in `matching`; fail if none does, or several do."""
         __tracebackhide__ = True
-        expected = _Expected(uri, params)
-        found = expected.among(self)
+        found = self.matching(uri, **params)
         if len(found) != 1:
-            raise AssertionError(expected.explain(self, found))
+            raise AssertionError(_Expected(uri, params).explain(self, found))
         return found[0]
 
 
@@ -1578,16 +1589,14 @@ class _Expected:
     def __init__(self, uri: str | None, params: dict[str, Any]) -> None:
         notice = Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params))
         self.address = _address(notice)
-        self.params = {**dict.fromkeys(params), **notice.params}
-
-    def among(self, notices: list[Notice]) -> list[Notice]:
-        return [notice for notice in notices if not self.differing(notice)]
+        self.params = {**dict.fromkeys([*notice.params, *params]), **notice.params}
 
     def differing(self, notice: Notice) -> list[str]:
         """The names of the parameters that differ; "://" stands for the address."""
         params = notice.params
         wrong = [name for name, value in self.params.items() if params.get(name) != value]
-        return wrong + ["://"] * (self.address not in ("", _address(notice)))
+        here, there = (text.replace("://***@", "://") for text in (self.address, _address(notice)))
+        return [*wrong, "://"] if here and here != there else wrong
 
     def explain(self, notices: list[Notice], found: list[Notice]) -> str:
         """Why not exactly one of *notices* matches: what was expected and what was pushed, nearest first."""
@@ -1614,10 +1623,8 @@ class _Expected:
 
 
 def _address(uri: str) -> str:
-    """The scheme, host and path of a valid URI: without a user's name and password."""
-    scheme, slashes, rest = uri.partition("#")[0].partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+    """The scheme, host and path of a valid URI; a user's name and password are masked."""
+    return _mask(uri.partition("#")[0].partition("?")[0])
 
 
 def _line(name: str, value: Any, short: bool = True, differs: bool = False) -> str:
@@ -1659,10 +1666,6 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """
     import pytest
 
-    class Unread(Recorder):
-        def append(self, notice: Notice) -> None:
-            """Keep nothing: this one is for what is pushed outside of tests with `notices`."""
-
     class Plugin:
         recorder: Recorder | None = None  # of the test that runs, if it has one
 
@@ -1677,35 +1680,43 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
                 self.begin(request.node)
 
         def begin(self, item: pytest.Item) -> Recorder:
-            recorder = self.recorder
-            if recorder is None:
+            if self.recorder is None:
                 self.recorder = recorder = Recorder()
                 _divert(recorder)
-                item.addfinalizer(self.end)
-            return recorder
+                item.addfinalizer(lambda: self.end(recorder))
+            return self.recorder
 
-        def end(self) -> None:
-            if self.recorder is not None:
-                _restore(self.recorder)
+        def end(self, recorder: Recorder) -> None:
+            _restore(recorder)
             self.recorder = None
 
-    unread = Unread()
-    _divert(unread)
-    environment = pytest.MonkeyPatch()
-    environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
-    environment.setenv("GIVENOTICE_DISABLED", "1")  # for other copies, and for the processes that tests start
-    for module in list(sys.modules.values()):  # copies that were imported before read it then
-        names = getattr(module, "__dict__", {})
-        if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
-            names["DISABLED"] = True
-    config: Any = pluginmanager.get_plugin("pytestconfig")
-    config.add_cleanup(environment.undo)
-    config.add_cleanup(lambda: _restore(unread))
+    _silence(pluginmanager.get_plugin("pytestconfig"), pytest.MonkeyPatch())
     other = pluginmanager.get_plugin("givenotice-fixtures")
     if other is None or __name__ != "givenotice":  # a vendored copy comes before an installed one
         if other is not None:
             pluginmanager.unregister(other)
         pluginmanager.register(Plugin(), "givenotice-fixtures")
+
+
+class _Unread(Recorder):
+    """For what is pushed outside of tests with `notices`: it keeps nothing."""
+
+    def append(self, notice: Notice) -> None:
+        pass
+
+
+def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
+    """Send nothing in this run: not from this copy of the file, nor from others, nor in child processes."""
+    unread = _Unread()
+    _divert(unread)
+    environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
+    environment.setenv("GIVENOTICE_DISABLED", "1")
+    for module in list(sys.modules.values()):  # a copy that was imported before has read it already
+        names = getattr(module, "__dict__", {})
+        if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
+            names["DISABLED"] = True
+    config.add_cleanup(environment.undo)
+    config.add_cleanup(lambda: _restore(unread))
 
 
 # --- In the shell -------------------------------------------------------------------------------------
@@ -1732,8 +1743,8 @@ options:
 environment:
   GIVENOTICE_URI          the URI where none is given
   GIVENOTICE_DISABLED     1: send nothing
-  GIVENOTICE_TIMEOUT      the default of --timeout, which is also used in place
-                          of GIVENOTICE_EXIT_TIMEOUT
+  GIVENOTICE_TIMEOUT      the default of --timeout; GIVENOTICE_EXIT_TIMEOUT is
+                          not used
   GIVENOTICE_BACKLOG      the number of notices at most (default: 10,000)
 
 exit status:
@@ -1752,11 +1763,10 @@ _SHORT = dict(zip(["-t", "-v", "-q", "-f", "-n", "-V", "-h"], _LONG))
 def main(argv: Sequence[str] | None = None) -> int:
     """Send notices from the command line; the exit status."""
     try:
-        try:
-            return _command(list(sys.argv[1:] if argv is None else argv))
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+        status = _command(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
     except OSError as error:  # the pipe was closed, or the disk is full
@@ -1891,6 +1901,7 @@ def _send_all(uris: list[str], timeout: float) -> bool:
 # --- A receiver for development -----------------------------------------------------------------------
 
 _GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+_showing = allocate_lock()  # one request after the other
 
 
 def _receiver(host: str, port: int, show: Any) -> Any:
@@ -1906,11 +1917,10 @@ def _receiver(host: str, port: int, show: Any) -> Any:
             length = max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000))
             body = self.rfile.read(length).decode("utf-8", "replace")
             told, notices, kind, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
-            with server.lock:  # one request after the other
-                try:
-                    show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
-                except OSError as error:  # the pipe was closed, or the disk is full
-                    server.failure = error
+            try:
+                show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
+            except OSError as error:  # the pipe was closed, or the disk is full
+                server.failure = error
             self.send_response(200 if answer else 204)
             if answer:
                 self.send_header("Content-Type", kind)
@@ -1925,7 +1935,7 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     kind: Any = type("Server", (ThreadingHTTPServer,), {"address_family": family})
     server = kind((host, port), Handler)
-    server.lock, server.failure = allocate_lock(), None
+    server.failure = None
     server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
@@ -1943,7 +1953,8 @@ def _read(query: str, body: str, kind: str) -> tuple[str, list[str], str, bytes]
         is_form = not body or (_FORM in kind.lower() and body.lstrip()[:1] not in tuple('{[<-"'))
     notice = f"{query}&{body}".strip("&") if is_form else query
     gif = "rec=1" in notice and "send_image=0" not in notice
-    return "" if is_form else ", the body is no form and not shown", [notice], "image/gif", _GIF * gif
+    told = "" if is_form else ", the body is no form and not shown"
+    return told, [notice], "image/gif", _GIF * gif
 
 
 def _show(asked: str, told: str, notices: Sequence[str]) -> None:
@@ -1960,7 +1971,8 @@ def _show(asked: str, told: str, notices: Sequence[str]) -> None:
             for at in range(0, len(value) or 1, 74 - width):
                 lines.append((" " * len(head) if at else head) + value[at : at + 74 - width])
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    with _showing:
+        print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _printable(text: str) -> str:
@@ -1973,21 +1985,23 @@ def _listen(address: str) -> int:
     host = host.strip("[]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise ValueError("The port to listen on must be a number from 0 to 65535.")
+    server: Any = None
     try:
         server = _receiver(host, int(port), _show)
-    except OSError as error:
-        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
-    try:
         name = f"[{host}]" if ":" in host else host
         print(f"Listening on http://{name}:{server.server_port}/ until Ctrl-C.")
         print("The value of token_auth is masked, no other secret is.", flush=True)
         # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
         while not server.failure:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
+        raise server.failure
     except KeyboardInterrupt:
-        server.lock.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
+        _showing.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
         return 0
-    raise server.failure
+    except OSError as error:
+        if server:
+            raise
+        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
 
 
 def _demo() -> int:
@@ -1996,19 +2010,16 @@ def _demo() -> int:
     DISABLED, TIMEOUT, EXIT_TIMEOUT, BACKLOG = False, 5.0, 2.0, 10_000  # whatever the environment says
     os.environ["no_proxy"] = "*"
     requests: list[Any] = []
-
-    def show(*told: Any) -> None:
-        requests.append(told)
-        if len(requests) < 4:
-            _show(*told)
-
-    base = f"http://127.0.0.1:{_receiver('127.0.0.1', 0, show).server_port}"
+    server = _receiver("127.0.0.1", 0, lambda *told: requests.append(told))
+    base = f"http://127.0.0.1:{server.server_port}"
     page = "https://myapp.example.com/worker/"
     event = matomo_uri(base, 1, page, e_c="user", e_a="signup")
     print(f"A receiver listens on {base}/.\nA heartbeat, a page view and an event are pushed to it:\n")
     for uri in f"{base}/ping/9f2c", matomo_uri(base, 1, page, action_name="worker-job"), event:
         push(uri)
         flush()
+    for told in requests:
+        _show(*told)
     begin = monotonic()
     for _ in range(1000):
         push(event)

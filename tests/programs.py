@@ -29,9 +29,9 @@ def run(source: str, *arguments: str, options: tuple[str, ...] = (), **settings:
     return execute([sys.executable, *options, "-c", dedent(source), *arguments], **settings)
 
 
-def script(source: str, *arguments: str, options: tuple[str, ...] = (), **settings: str) -> Ended:
+def script(source: str, *arguments: str, **settings: str) -> Ended:
     """The same; it ends well, and writes nothing to stderr."""
-    ended = run(source, *arguments, options=options, **settings)
+    ended = run(source, *arguments, options=(), **settings)
     assert (ended.status, ended.err) == (0, "")
     return ended
 

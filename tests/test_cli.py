@@ -59,8 +59,9 @@ def test_each_way_to_start_it_sends_the_notice(way: str, origin: servers.Origin)
 
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_to_start_it_tells_the_version(way: str) -> None:
-    ended = execute([*WAYS[way], "--version"])
-    assert (ended.status, ended.out, ended.err) == (0, f"givenotice {givenotice.__version__}\n", "")
+    for option in "-V", "--version":
+        ended = execute([*WAYS[way], option])
+        assert (ended.status, ended.out, ended.err) == (0, f"givenotice {givenotice.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -154,37 +155,43 @@ def test_a_timeout_of_zero_tries_nothing(origin: servers.Origin) -> None:
 def test_verbose_writes_a_line_for_each_notice(origin: servers.Origin) -> None:
     ended = cli("-v", f"{origin.base}/a/b?token_auth={SECRET}", f"x={SECRET}")
     assert (ended.status, ended.out) == (0, "")
-    assert re.fullmatch(re.escape(f"{origin.base}/a/b 204 ") + r"\d+ ms\n", ended.err)
+    assert re.fullmatch(re.escape(f"{origin.base}: delivered (204, ") + r"\d+ ms\)\n", ended.err)
 
 
 def test_verbose_writes_no_userinfo(origin: servers.Origin) -> None:
     ended = cli("-v", origin.base.replace("//", f"//ada:{SECRET}@") + "/a")
     assert origin.heard[0].headers["authorization"].startswith("Basic ")
-    assert re.fullmatch(re.escape(f"{origin.base}/a 204 ") + r"\d+ ms\n", ended.err)
+    assert re.fullmatch(re.escape(f"{origin.base}: delivered (204, ") + r"\d+ ms\)\n", ended.err)
 
 
 def test_verbose_writes_the_status_of_a_failure(missing: str) -> None:
-    assert re.fullmatch(re.escape(f"{missing}/a 404 ") + r"\d+ ms\n", cli("-v", f"{missing}/a").err)
+    assert cli("-v", f"{missing}/a").err == f"{missing}: not delivered (404)\n"
 
 
 def test_verbose_writes_the_reason_of_a_refusal() -> None:
     with servers.refusing() as base:
         ended = cli("--verbose", f"{base}/a", f"token_auth={SECRET}")
     assert ended.status == 0
-    assert re.fullmatch(re.escape(f"{base}/a Connection refused ") + r"\d+ ms\n", ended.err)
+    assert ended.err == f"{base}: not delivered (Connection refused)\n"
 
 
 def test_verbose_writes_a_line_for_what_was_cut_and_what_was_never_tried() -> None:
     with servers.silent() as base:
         ended = cli("-v", "-t", "0.5", *[f"{base}/{number}" for number in range(150)])
     lines = ended.err.splitlines()
-    assert len(lines) == len(set(lines)) == 150
-    assert all(re.fullmatch(r"http://[\d.:]+/\d+ (timed out|not tried) \d+ ms", line) for line in lines)
+    assert len(lines) == 150
+    assert all(re.fullmatch(r"http://[\d.:]+: (not delivered|dropped) \([a-z ]+\)", line) for line in lines)
 
 
 def test_verbose_writes_a_line_for_what_is_disabled(origin: servers.Origin) -> None:
     ended = cli("-v", f"{origin.base}/a", GIVENOTICE_DISABLED="1")
-    assert re.fullmatch(re.escape(f"{origin.base}/a ") + r"[a-z ]+ 0 ms\n", ended.err)
+    assert re.fullmatch(r".+: dropped \(.*disabled\)\n", ended.err)
+
+
+def test_quiet_writes_nothing(missing: str) -> None:
+    for option in "-q", "--quiet":
+        assert cli("-v", option, f"{missing}/a").err == ""
+        assert quiet(cli(option))
 
 
 @pytest.mark.parametrize(
@@ -221,8 +228,6 @@ def test_a_dry_run_sends_nothing(origin: servers.Origin) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "There is no URI: name one, or set GIVENOTICE_URI."),
-        (["a=1"], "There is no URI: name one, or set GIVENOTICE_URI."),
         (["ping"], "Argument 'ping' is neither NAME=VALUE nor a URI with http:// or https://."),
         (
             ["hc.example/ping"],
@@ -240,8 +245,14 @@ def test_a_dry_run_sends_nothing(origin: servers.Origin) -> None:
             ["a.example?a=1"],
             "Argument 'a.example'... is neither NAME=VALUE nor a URI with http:// or https://.",
         ),
-        (["-t"], "argument -t/--timeout: expected one argument"),
-        (["--verbose=x"], "argument -v/--verbose: ignored explicit argument"),
+        (["-t"], "Option 't': requires argument."),
+        (["--verbose=x"], "Option 'verbose': must not have an argument."),
+        (["-x", "http://a.example"], "Option 'x': not recognized."),
+        (["--frob", "http://a.example"], "Option 'frob': not recognized."),
+        (
+            ["http://a.example", "--", "-x"],
+            "Argument '-x' is neither NAME=VALUE nor a URI with http:// or https://.",
+        ),
         (["http://"], "The URI has no host, or one that is no valid domain name."),
         (["http://a.example:x/"], "The URI has a port that is no number from 1 to 65535."),
         (["-t", "nan", "http://a.example"], "must be a number of seconds, 0 or more."),
@@ -285,10 +296,63 @@ def test_wrong_usage_shows_no_secret(arguments: list[str]) -> None:
     assert SECRET not in ended.err
 
 
-def test_arguments_that_are_not_utf_8_are_refused_in_a_sentence(origin: servers.Origin) -> None:
-    ended = cli(f"{origin.base}/a", os.fsdecode(b"x=\xff"), PYTHONUTF8="1")
-    assert ended.status == 2
-    assert ended.err.endswith("givenotice: error: Parameter 'x' must not contain a lone surrogate.\n")
+@pytest.mark.skipif(os.name == "nt", reason="its arguments are no bytes")
+@pytest.mark.parametrize(
+    ("arguments", "target"),
+    [
+        (["{}/a", b"x=caf\xe9 %&+"], "/a?x=caf%E9%20%25%26%2B"),
+        (["{}/a?x=0#end", b"x=\xff", "y=2", "x=å"], "/a?y=2&x=%FF&x=%C3%A5"),
+        ([b"{}/\xe9?x=\xff"], "/%E9?x=%FF"),
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_sent_as_they_are(
+    arguments: list[str | bytes], target: str, origin: servers.Origin
+) -> None:
+    words = [os.fsdecode(word).replace("{}", origin.base) for word in arguments]
+    assert quiet(cli("-f", *words, PYTHONUTF8="1"))
+    assert quiet(cli("-f", *words[1:], GIVENOTICE_URI=words[0], PYTHONUTF8="1"))
+    assert origin.targets == [target] * 2
+
+
+def test_after_two_dashes_everything_is_an_argument(origin: servers.Origin) -> None:
+    assert quiet(cli("-f", "x=1", "--", "-t=2", f"{origin.base}/a", "--listen=3"))
+    assert origin.targets == ["/a?x=1&-t=2&--listen=3"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["a=1"], ["-v"], ["-n", "a=1"]])
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        (None, "is not set."),
+        ("", "is not set."),
+        (
+            f"hc.example/{SECRET}",
+            "is malformed: The URI must be absolute and begin with http:// or https://.",
+        ),
+        (
+            f"http://a.example:x/{SECRET}",
+            "is malformed: The URI has a port that is no number from 1 to 65535.",
+        ),
+    ],
+)
+def test_a_setting_that_is_missing_or_malformed_ends_no_script(
+    arguments: list[str], setting: str | None, fault: str
+) -> None:
+    settings = {} if setting is None else {"GIVENOTICE_URI": setting}
+    ended = cli(*arguments, **settings)
+    line = f"givenotice: GIVENOTICE_URI {fault} Nothing is sent.\n"
+    assert (ended.status, ended.out, ended.err) == (0, "", line)
+    assert cli("-f", *arguments, **settings).status == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files")
+def test_a_copied_file_is_a_command(tmp_path: Path, origin: servers.Origin) -> None:
+    command = tmp_path / "givenotice"
+    shutil.copy(HOME / "givenotice.py", command)
+    command.chmod(0o755)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    assert quiet(execute(["sh", "-c", f'"{command}" -f {origin.base}/a'], PATH=path))
+    assert origin.targets == ["/a"]
 
 
 def test_a_name_that_is_not_utf_8_is_refused_in_a_sentence(origin: servers.Origin) -> None:
@@ -305,7 +369,7 @@ def test_the_c_locale_sends_utf_8(origin: servers.Origin) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another thing there")
 def test_ctrl_c_ends_it_quietly_with_130() -> None:
     with servers.gated() as (origin, _gate):
-        command = [*MODULE, "-v", "-t", "60", f"{origin.base}/a"]
+        command = [*MODULE, "-t", "60", f"{origin.base}/a"]
         environment = {**os.environ, "PYTHONPATH": str(HOME)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with subprocess.Popen(command, env=environment, **pipes) as process:  # type: ignore[call-overload]
@@ -391,11 +455,17 @@ def test_a_full_stderr_keeps_nothing_from_being_sent(unbuffered: str, origin: se
     assert origin.targets == ["/a"]
 
 
-def test_the_help_fits_a_terminal_and_has_examples() -> None:
-    ended = cli("--help", COLUMNS="80")
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_help_fits_a_terminal_and_names_all_there_is(option: str) -> None:
+    ended = cli(option)
     assert (ended.status, ended.err) == (0, "")
     assert max(map(len, ended.out.splitlines())) < 80
-    assert "examples:\n  givenotice https://" in ended.out
+    source = (HOME / "givenotice.py").read_text(encoding="utf-8")
+    assert set(re.findall(r"GIVENOTICE_[A-Z_]+", source)) == set(re.findall(r"GIVENOTICE_[A-Z_]+", ended.out))
+    assert all(f"\n  {status} " in ended.out for status in (0, 1, 2, 130))
+    assert f"(default: {givenotice.TIMEOUT:g})" in ended.out
+    assert f"(default: {givenotice.BACKLOG:,})" in ended.out
+    assert "(default: 127.0.0.1:8000)" in ended.out
 
 
 def test_main_gives_its_exit_status(origin: servers.Origin) -> None:

@@ -30,7 +30,7 @@ NOISE = 1.5  # seconds
 def run_in_time(seconds: float, source: str, *arguments: str, **settings: str) -> Ended:
     """Run *source* until it took less than *seconds*, at most three times: others use this machine, too."""
     for _ in range(3):
-        ended = run(source, *arguments, **settings)
+        ended = run(source, *arguments, options=(), **settings)
         if ended.seconds < seconds:
             break
     assert ended.seconds < seconds
@@ -63,7 +63,7 @@ def targets(origin: Origin) -> list[str]:
 )
 def test_a_program_ends_as_it_would_have_and_its_notices_arrive(origin: Origin, ending: str) -> None:
     plain = run(f"import sys\n\n\n\n{ending}")
-    ended = run(PUSH + ending, origin.base, "20")
+    ended = run(PUSH + ending, origin.base, "20", GIVENOTICE_EXIT_TIMEOUT="30")
     assert (ended.status, ended.out, ended.err) == (plain.status, plain.out, plain.err)
     assert targets(origin) == sorted(f"/{number}" for number in range(20))
 

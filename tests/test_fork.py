@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from programs import Ended, execute, run
@@ -300,8 +301,9 @@ FIRST = {
 }
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not tell of its threads")
 @pytest.mark.parametrize("first", FIRST.values(), ids=FIRST.keys())
-@pytest.mark.parametrize("state", ["idle", "busy", "full"])
+@pytest.mark.parametrize("state", ["idle", "busy", "full", "logging"])
 @pytest.mark.parametrize("library", ["PyDLL", "CDLL"])
 def test_a_fork_that_passed_the_hooks_by_sends_what_it_pushes(library: str, state: str, first: str) -> None:
     """As a server does that is written in C. What the parent had pushed stays the parent's."""
@@ -309,12 +311,21 @@ def test_a_fork_that_passed_the_hooks_by_sends_what_it_pushes(library: str, stat
         ended = run(
             HEAD
             + """
-import ctypes
+import ctypes, logging
+from time import sleep
 from servers import until
 _, _, quick, library, state, first = sys.argv
 
 def push(path):
     assert givenotice.push(quick + path)
+
+def asleep():  # beside threads that run, no Python survives such a fork
+    for _ in range(20):
+        sleep(0.005)
+        stats = [open(f"/proc/self/task/{task}/stat").read() for task in os.listdir("/proc/self/task")]
+        if [stat.rpartition(")")[2].split()[0] for stat in stats].count("R") > 1:
+            return False
+    return True
 
 def run(number):
     threads = [threading.Thread(target=push, args=[f"/{n}"]) for n in range(number)]
@@ -323,16 +334,28 @@ def run(number):
     for thread in threads:
         thread.join()
 
+class Stuck(logging.Handler):  # in a thread of the parent
+    def createLock(self):
+        self.lock = None
+
+    def emit(self, record):
+        if state == "logging" and os.getpid() == parent:
+            entered.set()
+            gate.wait()
+
+parent, entered, gate = os.getpid(), threading.Event(), threading.Event()
+logging.basicConfig(handlers=[Stuck()], level=logging.DEBUG)
 push("/parent")
-assert givenotice.flush(20)
-room = {"idle": 0, "busy": 20, "full": givenotice.BACKLOG}[state]
+assert entered.wait(20) if state == "logging" else givenotice.flush(20)
+room = {"busy": 20, "full": givenotice.BACKLOG}.get(state, 0)
 assert all(givenotice.push(f"{base}/{number}") for number in range(room))
-assert givenotice.flush(0.3) is (state == "idle")  # all threads wait for the server
+assert until(asleep)
 pid = getattr(ctypes, library)(None).fork()
 if not pid:
     exec(first)
     os._exit(not givenotice.flush(20))
 print(os.waitpid(pid, 0)[1])
+gate.set()
 if state != "full":
     push("/last")
     print(until(lambda: givenotice.stats().sent == 2))

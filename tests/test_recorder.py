@@ -50,9 +50,9 @@ def paths(server: HTTPServer) -> list[str]:
     return [request.full_path.rstrip("?") for request, _ in server.log]
 
 
-def failure(notices: Recorder, **params: Any) -> str:
+def failure(notices: Recorder, uri: str | None = None, /, **params: Any) -> str:
     with pytest.raises(AssertionError) as raised:
-        notices.assert_one(**params)
+        notices.assert_one(uri, **params)
     return str(raised.value)
 
 
@@ -113,7 +113,7 @@ MALFORMED = [
     ("hc.example/ping", {}, ValueError, "absolute"),
     ("ftp://hc.example/", {}, ValueError, "http"),
     ("http://hc.example:99999/", {"a": 1}, ValueError, "port"),
-    ("http://hc.example/\n", {}, ValueError, "control"),
+    ("http://hc.example/\n/a", {}, ValueError, "control"),
     (7, {}, TypeError, "int"),
     (URI, {"a": {}}, TypeError, "'a'.*json"),
     (None, {"at": datetime(2026, 1, 1)}, ValueError, "'at'.*time zone"),
@@ -218,7 +218,88 @@ def test_what_could_never_be_pushed_cannot_be_expected(notices: Recorder, value:
         notices.assert_one(x=value)
 
 
+PUSHED = "https://ada:sekret@hc.example/ping?a=1&b=2&b=3#part"
+
+
+@pytest.mark.parametrize(
+    ("uri", "params"),
+    [
+        ("https://hc.example/ping", {}),
+        ("https://hc.example/ping", {"a": 1, "c": None}),
+        ("HTTPS://HC.example/ping?b=2&b=3#other", {"a": "1"}),
+        ("https://bob:other@hc.example/ping?a=0", {"a": 1}),
+        ("https://hc.example/ping?c=1", {"c": None}),
+        (PUSHED, {}),
+        (None, {"a": 1}),
+        (None, {}),
+    ],
+)
+def test_a_uri_matches_its_address_and_what_its_query_has(
+    notices: Recorder, uri: str | None, params: dict[str, Any]
+) -> None:
+    push(PUSHED)
+    assert notices.matching(uri, **params) == notices
+    assert notices.assert_one(uri, **params) is notices[0]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://hc.example/ping",
+        "https://hc.example/ping/",
+        "https://hc.example/pin",
+        "https://hc.example:8443/ping",
+        "https://www.hc.example/ping",
+        "https://hc.example/ping?a=2",
+        "https://hc.example/ping?a=1&c",
+        "https://hc.example/ping?b=3",
+    ],
+)
+def test_another_uri_does_not_match(notices: Recorder, uri: str) -> None:
+    push(PUSHED)
+    push(a=1)
+    assert notices.matching(uri) == []
+
+
+@pytest.mark.parametrize("uri", ["", "hc.example/ping", 7])
+def test_a_uri_that_could_never_be_pushed_cannot_be_expected(notices: Recorder, uri: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="The URI must be"):
+        notices.matching(uri)
+
+
 # The message of a failure
+
+
+def test_a_failure_names_the_uri_that_was_expected(notices: Recorder) -> None:
+    push(PUSHED, token_auth="sekret")
+    push("https://hc.example/ping/fail", a=2)
+    push(a=2)
+    assert failure(
+        notices, "https://bob:sekret@hc.example/ping/fail?token_auth=sekret", a=2
+    ).splitlines() == [
+        "None of 3 notices match; expected one to",
+        "  https://***@hc.example/ping/fail",
+        "    token_auth = ***",
+        "    a = '2'",
+        "Pushed, nearest first; ! marks what differs:",
+        "  https://hc.example/ping/fail",
+        "  ! token_auth = (absent)",
+        "    a = '2'",
+        "! https://***@hc.example/ping",
+        "    token_auth = ***",
+        "  ! a = '1'",
+        "    b = ['2', '3']",
+        "! ($GIVENOTICE_URI)",
+        "  ! token_auth = (absent)",
+        "    a = '2'",
+    ]
+
+
+def test_a_uri_that_differs_is_shown_in_full(notices: Recorder) -> None:
+    push(f"{URI}/{'p' * 200}/a")
+    text = failure(notices, f"{URI}/{'p' * 200}/b")
+    assert f"  {URI}/{'p' * 200}/b\n" in text
+    assert f"! {URI}/{'p' * 200}/a" in text
 
 
 def test_a_failure_shows_what_was_expected_and_what_was_pushed(notices: Recorder) -> None:
@@ -282,7 +363,7 @@ def test_a_failure_counts_what_matches(notices: Recorder) -> None:
 
 def test_a_failure_names_a_notice_without_uri(notices: Recorder) -> None:
     push(e_n="ada")
-    assert "  (no URI)" in failure(notices, e_n="bob").splitlines()
+    assert "  ($GIVENOTICE_URI)" in failure(notices, e_n="bob").splitlines()
 
 
 def test_a_failure_shows_neither_token_nor_password(notices: Recorder) -> None:

@@ -820,7 +820,8 @@ elif cause == "proxy":
     repair = lambda: [os.environ.pop(name) for name in ("http_proxy", "https_proxy")]
 elif cause.startswith("descriptors"):
     if cause.endswith("imports"):
-        import urllib.request
+        givenotice.push("http://127.0.0.1:1/")
+        givenotice.flush(30)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     spoil = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     repair = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -961,13 +962,13 @@ LOOKED_AT = {
     "a page": (bulk("<html>Error: SQLSTATE", kind="text/html"), (1, 9)),
     "a warning of PHP before it": (bulk(STORED % 9, before="Warning: in x.php {'a': 1}\n"), (10, 0)),
     "cut off": (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", (1, 9)),
-    "303": (status("303 See Other", "Location: /2"), None),
+    "303": (status("303 See Other", "Location: /2"), (1, 9)),
 }
 
 
 @pytest.mark.parametrize(("answer", "expected"), LOOKED_AT.values(), ids=LOOKED_AT.keys())
 def test_a_bulk_request_that_may_have_been_looked_at_is_not_made_again(
-    answer: bytes, expected: tuple[int, int] | None
+    answer: bytes, expected: tuple[int, int]
 ) -> None:
     before = givenotice.stats()
     gate = threading.Event()
@@ -984,16 +985,8 @@ def test_a_bulk_request_that_may_have_been_looked_at_is_not_made_again(
         gate.set()
         assert givenotice.flush(30)
     after = givenotice.stats()
-    posts = [heard.target for heard in origin.heard if heard.method == "POST"]
-    assert posts == ["/matomo.php"]
-    if expected:
-        assert (after.sent - before.sent, after.failed - before.failed) == expected
-        assert len(origin.heard) == 2
-    else:  # a redirect has not looked at them: each goes by itself, and none to where it leads
-        assert set(origin.targets) == {"/matomo.php"} | {
-            f"/matomo.php?idsite=1&rec=1&number={number}" for number in range(10)
-        }
-        assert len(origin.heard) == 11
+    assert [heard.method for heard in origin.heard] == ["GET", "POST"]
+    assert (after.sent - before.sent, after.failed - before.failed) == expected
 
 
 def test_a_post_that_is_answered_by_303_has_failed() -> None:

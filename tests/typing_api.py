@@ -71,7 +71,10 @@ def test_annotation_of_the_fixture(notices: givenotice.Recorder) -> None:
     assert_type(notices[0].params, dict[str, Any])
     assert_type(notices[0].partition("?")[0], str)
     assert_type(notices.matching(action_name="worker-job", e_v=None), list[givenotice.Notice])
+    assert_type(notices.matching("https://hc.example/ping", uri=1), list[givenotice.Notice])
     assert_type(notices.assert_one(idsite=1), givenotice.Notice)
+    assert_type(notices.assert_one("https://hc.example/ping"), givenotice.Notice)
+    notices.assert_one(b"https://hc.example/ping")  # type: ignore[arg-type]
     (only,) = notices
     assert_type(only, givenotice.Notice)
 
