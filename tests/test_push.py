@@ -449,6 +449,7 @@ def test_the_bound_counts_what_waits_for_one_endpoint() -> None:
         """,
         GIVENOTICE_BACKLOG="1000",
         GIVENOTICE_EXIT_TIMEOUT="0",
+        GIVENOTICE_TIMEOUT="60",
     )
     # No lock keeps a push from coming between two steps of a worker, so it may be a few more; never fewer.
     assert 1000 <= int(ended.out) <= 1010
