@@ -471,8 +471,8 @@ def _token(query: str) -> str:
 
 def _site(query: str) -> tuple[str, str]:
     """What decides whether Matomo accepts a notice: the site and the token."""
-    pairs = dict(part.partition("=")[::2] for part in query.split("&"))
-    return pairs.get("idsite", ""), _token(query)
+    sites = [part[len("idsite=") :] for part in query.split("&") if part.startswith("idsite=")]
+    return "".join(sites[-1:]), _token(query)
 
 
 def _bulk_body(queries: list[str]) -> tuple[bytes, str]:
@@ -869,9 +869,9 @@ class _Dispatcher:
         for _ in range(len(self.inbox)):
             with self.counting:
                 item = self.inbox.popleft()
-                if type(item) is str:
+                if isinstance(item, str):
                     self.sort(item)
-            if type(item) is not str:
+            if not isinstance(item, str):
                 item.enter(self)
         if len(self.inbox) + self.held <= BACKLOG // 2:
             self.log.recovered("", "The queue of notices has room again.")
@@ -1932,7 +1932,7 @@ def _receiver(host: str, port: int, show: Any) -> Any:
 
         do_HEAD = do_POST = do_PUT = do_GET
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *_: object) -> None: ...
 
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
