@@ -561,9 +561,7 @@ class _Matomo:
         """The sites of notices. One is proven if all the others together are fewer than were tracked."""
         sites = [_site(query) for query in queries]
         proven = [site for site, count in Counter(sites).items() if len(sites) - count < tracked]
-        self.proven.update(proven)
-        if len(self.proven) > 1000:
-            self.proven.clear()
+        self.proven = {*proven, *list(self.proven)[:1000]}
         return sites
 
     def adapt(self, notices: float, seconds: float) -> None:
@@ -802,6 +800,7 @@ class _Dispatcher:
         """Wake the dispatcher, or start its thread."""
         if self.pid != os.getpid():  # a fork that passed the hooks by: the last item is the child's own
             return _own_dispatcher().put(self.inbox.pop())
+        rung = False
         try:
             self.awake[0] = 1
             if self.role.locked():
@@ -809,13 +808,13 @@ class _Dispatcher:
             else:
                 _finalize_in_multiprocessing(self)
                 _start(self.run)  # of two that are started at once, the second ends at once
-            return True
+            rung = True
         except Exception:  # at a limit, in some subinterpreters, at the exit of 3.12.0 to 3.12.2
-            self.awake[0] = 0
-            return False
-        except BaseException:  # a signal handler that raises
-            self.awake[0] = 0
-            raise
+            pass
+        finally:
+            if not rung:  # also where a signal handler raises
+                self.awake[0] = 0
+        return rung
 
     def drop(self, reason: _Dropped) -> None:
         """Count a notice that was not taken, and have the dispatcher log it where there is a log."""
@@ -977,12 +976,11 @@ class _Dispatcher:
         self.known = ()
         _release(self.bell)
         # With the role this thread is the dispatcher from now on. It never gives it back.
-        taken = self.role.acquire(True, max(0.0, deadline - monotonic()))
-        for _ in range(5):  # an import left behind can crash or hang the process: wait while it goes on
+        taken, used = self.role.acquire(True, max(0.0, deadline - monotonic())), -1.0
+        # An import that is left behind can crash the process, or hang it. Wait as long as it goes on.
+        while not taken and process_time() > used + 0.001 and monotonic() < deadline + 5 * LOADING:
             used = process_time()
-            taken = taken or self.role.acquire(True, LOADING)
-            if taken or process_time() - used < 0.001:
-                break
+            taken = self.role.acquire(True, LOADING)
         limit = monotonic() + LOADING
         for sender in list(self.senders):
             sender.cut()
@@ -1221,7 +1219,7 @@ class _Sender:
         while waiting and len(batch) < most:
             try:
                 uri, epoch = waiting.popleft()
-            except IndexError:  # another sender was faster
+            except IndexError:  # pragma: no cover  # another sender was faster
                 break
             try:
                 parts = _split(uri)
@@ -1261,6 +1259,8 @@ class _Sender:
 
     def request(self, batch: list[Parts]) -> tuple[int, bytes]:
         """Status and body of the answer to a batch: a GET, or for Matomo a POST, if need be."""
+        if self.broken:
+            raise self.broken
         scheme, userinfo, host, path, query, _ = batch[0]
         if len(batch) > 1:
             data, kind = _bulk_body([parts[4] for parts in batch])
@@ -1291,8 +1291,6 @@ class _Sender:
         return status, b""
 
     def open(self, request: Any) -> Any:
-        if self.broken:
-            raise self.broken
         response = self.opener.open(request, timeout=max(0.001, self.deadline - monotonic()))
         while 101 < response.status < 200:  # a hint, and not yet the answer
             response.headers = response.msg = None
@@ -1392,7 +1390,7 @@ def _start(work: Any) -> None:
     before 3.12 for ever at the end of the interpreter.
     """
     sigmask = getattr(_signal, "pthread_sigmask", None)
-    if sigmask is None:  # Windows
+    if sigmask is None:  # pragma: no cover  # Windows
         start_new_thread(_thread, (work,))
         return
     mask = sigmask(_signal.SIG_BLOCK, ())
@@ -1432,7 +1430,7 @@ def _flag() -> Any:
         page = mmap(-1, PAGESIZE, MAP_PRIVATE | MAP_ANONYMOUS)
         page.madvise(18)  # MADV_WIPEONFORK, since Linux 4.14
         return page
-    except Exception:
+    except Exception:  # pragma: no cover  # elsewhere
         return bytearray(1)
 
 
@@ -1693,7 +1691,7 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     _silence(pluginmanager.get_plugin("pytestconfig"), pytest.MonkeyPatch())
     other = pluginmanager.get_plugin("givenotice-fixtures")
     if other is None or __name__ != "givenotice":  # a vendored copy comes before an installed one
-        if other is not None:
+        if other is not None:  # pragma: no cover  # it is the copy that runs here
             pluginmanager.unregister(other)
         pluginmanager.register(Plugin(), "givenotice-fixtures")
 

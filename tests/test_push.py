@@ -702,6 +702,28 @@ def test_flush_does_the_work_where_no_thread_can_be_started() -> None:
     assert origin.targets == ["/0", "/1", "/2"]
 
 
+def test_a_sender_that_is_there_makes_up_for_one_that_cannot_be_started() -> None:
+    with answering() as other:
+        ended = script(
+            """
+            import sys, threading, givenotice
+            from servers import gated, until
+            with gated() as (slow, gate):
+                givenotice.push(slow.base)
+                assert until(lambda: slow.heard)
+                size = threading.stack_size(1 << 46)  # more than there is
+                givenotice.push(sys.argv[1])
+                until(lambda: givenotice.stats().sent, 0.1)
+                threading.stack_size(size)
+                gate.set()
+                print(givenotice.flush(30), *givenotice.stats())
+            """,
+            other.base,
+        )
+    assert ended.out == "True 2 2 0 0 0\n"
+    assert other.targets == ["/"]
+
+
 # --- Signals, finalizers, threads --------------------------------------------------------------
 
 
@@ -1315,6 +1337,19 @@ def test_no_secret_is_ever_in_a_record(
     for record in caplog.records:
         assert SECRET not in repr(vars(record))
     assert SECRET not in caplog.text
+
+
+def test_each_of_many_origins_and_endpoints_has_its_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    origins = [f"http://127.{number // 250}.{number % 250}.9:9" for number in range(1010)]
+    for origin in origins:
+        assert givenotice.push(origin + "/?idsite=1&rec=1")
+    assert givenotice.flush(60)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sorted(warnings) == sorted(
+        f"Notices to {origin} are not delivered: Connection refused." for origin in origins
+    )
 
 
 def test_the_logger_has_a_null_handler() -> None:
