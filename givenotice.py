@@ -471,8 +471,8 @@ def _token(query: str) -> str:
 
 def _site(query: str) -> tuple[str, str]:
     """What decides whether Matomo accepts a notice: the site and the token."""
-    pairs = dict(part.partition("=")[::2] for part in query.split("&"))
-    return pairs.get("idsite", ""), _token(query)
+    sites = [part[len("idsite=") :] for part in query.split("&") if part.startswith("idsite=")]
+    return "".join(sites[-1:]), _token(query)
 
 
 def _bulk_body(queries: list[str]) -> tuple[bytes, str]:
@@ -869,9 +869,9 @@ class _Dispatcher:
         for _ in range(len(self.inbox)):
             with self.counting:
                 item = self.inbox.popleft()
-                if type(item) is str:
+                if isinstance(item, str):
                     self.sort(item)
-            if type(item) is not str:
+            if not isinstance(item, str):
                 item.enter(self)
         if len(self.inbox) + self.held <= BACKLOG // 2:
             self.log.recovered("", "The queue of notices has room again.")
@@ -1910,31 +1910,35 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version, timeout = "HTTP/1.1", 30
+        protocol_version, timeout = "HTTP/1.1", 2  # seconds of silence; Ctrl-C takes as long at most
 
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
             length = max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000))
             body = self.rfile.read(length).decode("utf-8", "replace")
             told, notices, kind, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
+            failure = None
             try:
                 show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
             except OSError as error:  # the pipe was closed, or the disk is full
-                server.failure = error
+                failure = error
             self.send_response(200 if answer else 204)
             if answer:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer if self.command != "HEAD" else b"")
+            server.failure = server.failure or failure
 
         do_HEAD = do_POST = do_PUT = do_GET
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *_: object) -> None: ...
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    kind: Any = type("Server", (ThreadingHTTPServer,), {"address_family": family})
-    server = kind((host, port), Handler)
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        daemon_threads = False  # one that prints could crash the end of the interpreter
+
+    server: Any = Server((host, port), Handler)
     server.failure = None
     server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
@@ -1996,12 +2000,19 @@ def _listen(address: str) -> int:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         raise server.failure
     except KeyboardInterrupt:
-        _showing.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
         return 0
     except OSError as error:
         if server:
             raise
         raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
+    finally:
+        _end(server)
+
+
+def _end(server: Any) -> None:
+    if server:
+        server.shutdown()
+        server.server_close()
 
 
 def _demo() -> int:
@@ -2028,6 +2039,7 @@ def _demo() -> int:
     came, later = sum(len(told[2]) for told in requests[3:]), (monotonic() - pushed) * 1000
     print(f"\n1,000 more were pushed in {(pushed - begin) * 1000:.1f} ms: the program waited no longer.")
     print(f"{came:,} of them arrived in {len(requests) - 3} requests, {later:.0f} ms later.")
+    _end(server)
     return 0
 
 

@@ -29,10 +29,10 @@ NOISE = 1.5  # seconds
 
 def run_in_time(seconds: float, source: str, *arguments: str, **settings: str) -> Ended:
     """Run *source* until it took less than *seconds*, at most three times: others use this machine, too."""
-    for _ in range(3):
-        ended = run(source, *arguments, options=(), **settings)
-        if ended.seconds < seconds:
-            break
+    ended = run(source, *arguments, options=(), **settings)
+    for _ in range(2):
+        if ended.seconds >= seconds:
+            ended = run(source, *arguments, options=(), **settings)
     assert ended.seconds < seconds
     return ended
 
@@ -149,6 +149,7 @@ def delayed(connection: socket.socket, _heard: Heard) -> bool:
 
 
 def test_a_burst_of_a_thousand_to_a_slow_server_arrives_within_the_budget() -> None:
+    arrived: Counter[str] = Counter()
     for _attempt in range(4):  # with nothing else to do it takes 1.4 of the 2 seconds; one by one, 100
         with answering(delayed) as slow:
             assert run(PUSH, slow.base, "1000").err == ""
