@@ -115,7 +115,7 @@ def test_pushes_add_up_beside_a_server_that_changes(tmp_path: Path) -> None:
     told = json.loads(out)
     counts = givenotice.Stats(**told["stats"])
     twice = sum(count > 1 for count in received.values())
-    what = f"{PUSHERS} threads, {SECONDS:.0f} s, a server that is well, slow, silent, killed, and back"
+    what = f"{PUSHERS} threads, a server that is well, slow, silent, killed, and back"
     record(Row("a long run", what, 1, COUNT, None, twice))
     assert not twice
     # The counts are those of the callers, and of the server.
