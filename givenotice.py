@@ -36,7 +36,7 @@ from binascii import b2a_base64
 from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
 from operator import length_hint
-from time import monotonic, sleep, strftime, time
+from time import monotonic, process_time, sleep, strftime, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
 LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
 REPORT = 0.02  # seconds between two reports of a sender
-LOADING = 1.0  # seconds that the exit waits longer for an import, or for TLS, on a busy machine
+LOADING = 1.0  # seconds in which an import, or the start of TLS, goes on at least a bit on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
 ADDRESS = 0.5  # seconds for one address of a host that has others
 REDIRECTS = 5  # that one notice may follow
@@ -471,8 +471,8 @@ def _token(query: str) -> str:
 
 def _site(query: str) -> tuple[str, str]:
     """What decides whether Matomo accepts a notice: the site and the token."""
-    pairs = dict(part.partition("=")[::2] for part in query.split("&"))
-    return pairs.get("idsite", ""), _token(query)
+    sites = [part[len("idsite=") :] for part in query.split("&") if part.startswith("idsite=")]
+    return "".join(sites[-1:]), _token(query)
 
 
 def _bulk_body(queries: list[str]) -> tuple[bytes, str]:
@@ -561,9 +561,7 @@ class _Matomo:
         """The sites of notices. One is proven if all the others together are fewer than were tracked."""
         sites = [_site(query) for query in queries]
         proven = [site for site, count in Counter(sites).items() if len(sites) - count < tracked]
-        self.proven.update(proven)
-        if len(self.proven) > 1000:
-            self.proven.clear()
+        self.proven = {*proven, *list(self.proven)[:1000]}
         return sites
 
     def adapt(self, notices: float, seconds: float) -> None:
@@ -802,6 +800,7 @@ class _Dispatcher:
         """Wake the dispatcher, or start its thread."""
         if self.pid != os.getpid():  # a fork that passed the hooks by: the last item is the child's own
             return _own_dispatcher().put(self.inbox.pop())
+        rung = False
         try:
             self.awake[0] = 1
             if self.role.locked():
@@ -809,13 +808,13 @@ class _Dispatcher:
             else:
                 _finalize_in_multiprocessing(self)
                 _start(self.run)  # of two that are started at once, the second ends at once
-            return True
+            rung = True
         except Exception:  # at a limit, in some subinterpreters, at the exit of 3.12.0 to 3.12.2
-            self.awake[0] = 0
-            return False
-        except BaseException:  # a signal handler that raises
-            self.awake[0] = 0
-            raise
+            pass
+        finally:
+            if not rung:  # also where a signal handler raises
+                self.awake[0] = 0
+        return rung
 
     def drop(self, reason: _Dropped) -> None:
         """Count a notice that was not taken, and have the dispatcher log it where there is a log."""
@@ -869,9 +868,9 @@ class _Dispatcher:
         for _ in range(len(self.inbox)):
             with self.counting:
                 item = self.inbox.popleft()
-                if type(item) is str:
+                if isinstance(item, str):
                     self.sort(item)
-            if type(item) is not str:
+            if not isinstance(item, str):
                 item.enter(self)
         if len(self.inbox) + self.held <= BACKLOG // 2:
             self.log.recovered("", "The queue of notices has room again.")
@@ -904,7 +903,8 @@ class _Dispatcher:
                 self.dropped += outcome == "dropped"
         if report.outcomes:
             destination.answered = report.answered
-            self.network.suspect |= report.tls_failed
+            if destination.origin.startswith("https:"):
+                self.network.learn(report)
         if report.last:
             self.senders.discard(report.sender)
             destination.senders.discard(report.sender)
@@ -976,8 +976,12 @@ class _Dispatcher:
         self.known = ()
         _release(self.bell)
         # With the role this thread is the dispatcher from now on. It never gives it back.
-        limit = deadline + LOADING
-        taken = self.role.acquire(True, max(0.0, limit - monotonic()))
+        taken, used = self.role.acquire(True, max(0.0, deadline - monotonic())), -1.0
+        # An import that is left behind can crash the process, or hang it. Wait as long as it goes on.
+        while not taken and process_time() > used + 0.001 and monotonic() < deadline + 5 * LOADING:
+            used = process_time()
+            taken = self.role.acquire(True, LOADING)
+        limit = monotonic() + LOADING
         for sender in list(self.senders):
             sender.cut()
         while taken and self.senders:
@@ -1068,31 +1072,38 @@ class _Network:
     def __init__(self) -> None:
         self.loading = threading.RLock()
         self.context: Any = None
-        self.suspect = False  # a handshake failed, perhaps since the context was made in a bad moment
-        self.retry = 0.0  # monotonic time from which another is made then
+        self.proven = False  # a server has answered over it
+        self.suspect = False  # it may have been made in a bad moment
+        self.retry = 0.0  # monotonic time from which another one is made then
 
-    def load(self) -> None:
-        """Import what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
+    def load(self, dispatcher: _Dispatcher, tls: bool) -> None:
+        """Load what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
-            import encodings.idna  # noqa: F401  # for getaddrinfo
-            import json  # noqa: F401
-            import urllib.request  # noqa: F401
+            for name in ("encodings.idna", "json", "socket", "http.client", "urllib.request"):
+                __import__(name)
+                if dispatcher.stop:  # the exit waits
+                    raise TimeoutError
+            if tls and (not self.context or (self.suspect and monotonic() >= self.retry)):
+                self.make_context()
 
-    def load_tls(self) -> None:
-        """Make the TLS context, or another one if that was of no use."""
-        with self.loading:
-            if self.context is None or (self.suspect and monotonic() >= self.retry):
-                import ssl
+    def make_context(self) -> None:
+        import ssl
 
-                begin, first = monotonic(), self.context is None
-                self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
-                self.suspect = False
-                self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
+        begin, first = monotonic(), self.context is None
+        self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
+        self.proven = self.suspect = False
+        self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
+
+    def learn(self, report: _Report) -> None:
+        """Suspect the context after a failed handshake, and, before it has served, after any failure."""
+        self.proven |= report.answered
+        self.suspect |= report.tls_failed or not self.proven
 
     def tls(self) -> Any:
-        if self.context is None:  # behind a redirect from http to https
-            self.load_tls()
-        return self.context
+        with self.loading:
+            if self.context is None:  # behind a redirect from http to https
+                self.make_context()
+            return self.context
 
     def opener(self, dial: Any) -> Any:
         """urllib.request for http and https alone; connections are made by *dial*, redirects not followed."""
@@ -1153,9 +1164,7 @@ class _Sender:
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
-            dispatcher.network.load()
-            if destination.origin.startswith("https:") and not dispatcher.stop:
-                dispatcher.network.load_tls()
+            dispatcher.network.load(dispatcher, tls=destination.origin.startswith("https:"))
             self.opener = dispatcher.network.opener(self.dial)
         except Exception as error:
             self.broken = error
@@ -1210,7 +1219,7 @@ class _Sender:
         while waiting and len(batch) < most:
             try:
                 uri, epoch = waiting.popleft()
-            except IndexError:  # another sender was faster
+            except IndexError:  # pragma: no cover  # another sender was faster
                 break
             try:
                 parts = _split(uri)
@@ -1250,6 +1259,8 @@ class _Sender:
 
     def request(self, batch: list[Parts]) -> tuple[int, bytes]:
         """Status and body of the answer to a batch: a GET, or for Matomo a POST, if need be."""
+        if self.broken:
+            raise self.broken
         scheme, userinfo, host, path, query, _ = batch[0]
         if len(batch) > 1:
             data, kind = _bulk_body([parts[4] for parts in batch])
@@ -1280,8 +1291,6 @@ class _Sender:
         return status, b""
 
     def open(self, request: Any) -> Any:
-        if self.broken:
-            raise self.broken
         response = self.opener.open(request, timeout=max(0.001, self.deadline - monotonic()))
         while 101 < response.status < 200:  # a hint, and not yet the answer
             response.headers = response.msg = None
@@ -1381,7 +1390,7 @@ def _start(work: Any) -> None:
     before 3.12 for ever at the end of the interpreter.
     """
     sigmask = getattr(_signal, "pthread_sigmask", None)
-    if sigmask is None:  # Windows
+    if sigmask is None:  # pragma: no cover  # Windows
         start_new_thread(_thread, (work,))
         return
     mask = sigmask(_signal.SIG_BLOCK, ())
@@ -1421,7 +1430,7 @@ def _flag() -> Any:
         page = mmap(-1, PAGESIZE, MAP_PRIVATE | MAP_ANONYMOUS)
         page.madvise(18)  # MADV_WIPEONFORK, since Linux 4.14
         return page
-    except Exception:
+    except Exception:  # pragma: no cover  # elsewhere
         return bytearray(1)
 
 
@@ -1655,10 +1664,6 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """
     import pytest
 
-    class Unread(Recorder):
-        def append(self, notice: Notice) -> None:
-            """Keep nothing: this one is for what is pushed outside of tests with `notices`."""
-
     class Plugin:
         recorder: Recorder | None = None  # of the test that runs, if it has one
 
@@ -1683,23 +1688,33 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
             _restore(recorder)
             self.recorder = None
 
-    unread = Unread()
+    _silence(pluginmanager.get_plugin("pytestconfig"), pytest.MonkeyPatch())
+    other = pluginmanager.get_plugin("givenotice-fixtures")
+    if other is None or __name__ != "givenotice":  # a vendored copy comes before an installed one
+        if other is not None:  # pragma: no cover  # it is the copy that runs here
+            pluginmanager.unregister(other)
+        pluginmanager.register(Plugin(), "givenotice-fixtures")
+
+
+class _Unread(Recorder):
+    """For what is pushed outside of tests with `notices`: it keeps nothing."""
+
+    def append(self, notice: Notice) -> None:
+        pass
+
+
+def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
+    """Send nothing in this run: not from this copy of the file, nor from others, nor in child processes."""
+    unread = _Unread()
     _divert(unread)
-    environment = pytest.MonkeyPatch()
     environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
-    environment.setenv("GIVENOTICE_DISABLED", "1")  # for other copies, and for the processes that tests start
-    for module in list(sys.modules.values()):  # copies that were imported before read it then
+    environment.setenv("GIVENOTICE_DISABLED", "1")
+    for module in list(sys.modules.values()):  # a copy that was imported before has read it already
         names = getattr(module, "__dict__", {})
         if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
             names["DISABLED"] = True
-    config: Any = pluginmanager.get_plugin("pytestconfig")
     config.add_cleanup(environment.undo)
     config.add_cleanup(lambda: _restore(unread))
-    other = pluginmanager.get_plugin("givenotice-fixtures")
-    if other is None or __name__ != "givenotice":  # a vendored copy comes before an installed one
-        if other is not None:
-            pluginmanager.unregister(other)
-        pluginmanager.register(Plugin(), "givenotice-fixtures")
 
 
 # --- In the shell -------------------------------------------------------------------------------------
@@ -1893,31 +1908,35 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version, timeout = "HTTP/1.1", 30
+        protocol_version, timeout = "HTTP/1.1", 2  # seconds of silence; Ctrl-C takes as long at most
 
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
             length = max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000))
             body = self.rfile.read(length).decode("utf-8", "replace")
             told, notices, kind, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
+            failure = None
             try:
                 show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
             except OSError as error:  # the pipe was closed, or the disk is full
-                server.failure = error
+                failure = error
             self.send_response(200 if answer else 204)
             if answer:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer if self.command != "HEAD" else b"")
+            server.failure = server.failure or failure
 
         do_HEAD = do_POST = do_PUT = do_GET
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *_: object) -> None: ...
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    kind: Any = type("Server", (ThreadingHTTPServer,), {"address_family": family})
-    server = kind((host, port), Handler)
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        daemon_threads = False  # one that prints could crash the end of the interpreter
+
+    server: Any = Server((host, port), Handler)
     server.failure = None
     server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
@@ -1979,12 +1998,19 @@ def _listen(address: str) -> int:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         raise server.failure
     except KeyboardInterrupt:
-        _showing.acquire(True, 1.0)  # a thread that prints can abort the end of the interpreter
         return 0
     except OSError as error:
         if server:
             raise
         raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
+    finally:
+        _end(server)
+
+
+def _end(server: Any) -> None:
+    if server:
+        server.shutdown()
+        server.server_close()
 
 
 def _demo() -> int:
@@ -2011,6 +2037,7 @@ def _demo() -> int:
     came, later = sum(len(told[2]) for told in requests[3:]), (monotonic() - pushed) * 1000
     print(f"\n1,000 more were pushed in {(pushed - begin) * 1000:.1f} ms: the program waited no longer.")
     print(f"{came:,} of them arrived in {len(requests) - 3} requests, {later:.0f} ms later.")
+    _end(server)
     return 0
 
 

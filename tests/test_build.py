@@ -639,3 +639,15 @@ def test_values_of_modules_that_nobody_imported_cost_no_import() -> None:
         options=("-S",),
     )
     assert ended.out == "[]\n", ended.err
+
+
+class OnlySometimes:
+    """As an array of some libraries, which is a number where it has one element."""
+
+    def __float__(self) -> float:
+        raise TypeError("only arrays of length 1 can be converted")
+
+
+def test_what_is_a_number_only_sometimes_is_told_by_its_type() -> None:
+    with pytest.raises(TypeError, match="'x' must not be of type OnlySometimes"):
+        build_uri("http://a.example/", x=OnlySometimes())

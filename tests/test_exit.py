@@ -29,10 +29,10 @@ NOISE = 1.5  # seconds
 
 def run_in_time(seconds: float, source: str, *arguments: str, **settings: str) -> Ended:
     """Run *source* until it took less than *seconds*, at most three times: others use this machine, too."""
-    for _ in range(3):
-        ended = run(source, *arguments, options=(), **settings)
-        if ended.seconds < seconds:
-            break
+    ended = run(source, *arguments, options=(), **settings)
+    for _ in range(2):
+        if ended.seconds >= seconds:
+            ended = run(source, *arguments, options=(), **settings)
     assert ended.seconds < seconds
     return ended
 
@@ -142,6 +142,50 @@ def test_an_import_that_does_not_end_costs_no_more_than_the_budget(baseline: flo
     assert (ended.status, ended.out, ended.err) == (0, "", "")
 
 
+def test_an_import_that_goes_on_is_waited_for() -> None:
+    """Left behind, it could crash the process, or hang it."""
+    ended = run(
+        """
+        import atexit, sys, threading, time
+        atexit.register(lambda: print("ended" if done else "left behind"))  # after that of givenotice
+        import givenotice
+        done = []
+        class Busy:
+            def find_spec(self, name, *_):
+                if name == "http.client":
+                    busy.set()
+                    end = time.monotonic() + 1.5
+                    while time.monotonic() < end:
+                        sum(range(1000))
+                    done.append(1)
+        busy = threading.Event()
+        sys.meta_path.insert(0, Busy())
+        givenotice.push("http://127.0.0.1:9")
+        busy.wait(20)
+        """,
+        GIVENOTICE_EXIT_TIMEOUT="0.2",
+    )
+    assert (ended.status, ended.out, ended.err) == (0, "ended\n", "")
+
+
+def test_a_lookup_that_does_not_end_costs_no_more_than_the_budget(baseline: float) -> None:
+    ended = run_in_time(
+        baseline + 0.5 + 0.15 + NOISE,
+        """
+        import givenotice, socket, threading
+        def getaddrinfo(*_):
+            asked.set()
+            threading.Event().wait(30)
+        asked = threading.Event()
+        socket.getaddrinfo = getaddrinfo
+        givenotice.push("http://slow.example")
+        asked.wait(20)
+        """,
+        GIVENOTICE_EXIT_TIMEOUT="0.5",
+    )
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
 def delayed(connection: socket.socket, _heard: Heard) -> bool:
     threading.Event().wait(0.1)
     connection.sendall(NO_CONTENT)
@@ -149,6 +193,7 @@ def delayed(connection: socket.socket, _heard: Heard) -> bool:
 
 
 def test_a_burst_of_a_thousand_to_a_slow_server_arrives_within_the_budget() -> None:
+    arrived: Counter[str] = Counter()
     for _attempt in range(4):  # with nothing else to do it takes 1.4 of the 2 seconds; one by one, 100
         with answering(delayed) as slow:
             assert run(PUSH, slow.base, "1000").err == ""

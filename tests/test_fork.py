@@ -312,6 +312,7 @@ def test_a_fork_that_passed_the_hooks_by_sends_what_it_pushes(library: str, stat
             HEAD
             + """
 import ctypes, logging
+from pathlib import Path
 from time import sleep
 from servers import until
 _, _, quick, library, state, first = sys.argv
@@ -322,7 +323,7 @@ def push(path):
 def asleep():  # beside threads that run, no Python survives such a fork
     for _ in range(20):
         sleep(0.005)
-        stats = [open(f"/proc/self/task/{task}/stat").read() for task in os.listdir("/proc/self/task")]
+        stats = [task.joinpath("stat").read_text() for task in Path("/proc/self/task").iterdir()]
         if [stat.rpartition(")")[2].split()[0] for stat in stats].count("R") > 1:
             return False
     return True

@@ -199,7 +199,7 @@ def test_a_token_is_redirected_to_the_same_host_by_post_and_never_in_the_clear(
 
 MANY = """
 import givenotice, sys
-for number in range(60):
+for number in range(int(sys.argv[3])):
     givenotice.push(f"{sys.argv[1]}?idsite=1&rec=1&send_image=0&e_n={number}{sys.argv[2]}")
 print(givenotice.flush(50), givenotice.stats().sent)
 """
@@ -222,7 +222,7 @@ def test_an_http_endpoint_that_redirects_to_https_keeps_its_bulk(
     scheme, _, rest = secure_matomo.endpoint.partition("://")
     host, _, path = rest.partition("/")
     with answering(redirecting(f"{scheme}://{host}", status)) as begin:
-        ended = run(MANY, f"{begin.base}/{path}", more, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+        ended = run(MANY, f"{begin.base}/{path}", more, "300", SSL_CERT_FILE=str(tmp_path / "ca.pem"))
     assert (ended.out, ended.err) == ("True 300\n", "")
     assert secure_matomo.stored == [str(number) for number in range(300)]
     assert len(begin.heard) == len(secure_matomo.log) <= 8
@@ -239,7 +239,7 @@ def test_what_was_posted_over_tls_is_never_posted_in_the_clear(
     matomo.gate.set()
     host, _, path = matomo.endpoint.partition("://")[2].partition("/")
     with answering(redirecting(f"http://{host}", status), secured) as begin:
-        ended = run(MANY, f"{begin.base}/{path}", more, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+        ended = run(MANY, f"{begin.base}/{path}", more, "60", SSL_CERT_FILE=str(tmp_path / "ca.pem"))
     assert (ended.out.split()[0], ended.err) == ("True", "")
     assert not any(line.startswith("POST") for line in matomo.log)
     assert not any(SECURE[0] in text for text in begin.targets + matomo.log)

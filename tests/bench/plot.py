@@ -13,15 +13,16 @@ import report
 OURS, OTHERS = "#0b7a75", "#b8b8b8"
 
 
-def bars(axes: Any, title: str, values: dict[str, tuple[float, str]], log: bool) -> None:
+def bars(part: Any, title: str, values: dict[str, tuple[float, str]], log: bool) -> None:
     """One horizontal bar for each system, the shortest on top, with a text behind it."""
     ordered = sorted(values.items(), key=lambda item: -item[1][0])
     names = [report.NAMES.get(system, system).replace("*", "").replace("`", "") for system, _ in ordered]
     colors = [OURS if system.startswith("givenotice") else OTHERS for system, _ in ordered]
+    axes = part.subplots()
+    part.suptitle(title, x=0.02, ha="left", fontsize=10)  # above the names, too
     drawn = axes.barh(names, [value for _, (value, _) in ordered], color=colors)
     axes.bar_label(drawn, [text for _, (_, text) in ordered], padding=3, fontsize=8)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.margins(x=0.35)
+    axes.margins(x=0.5)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_xscale("log" if log else "linear")
     axes.tick_params(labelsize=8)
@@ -34,11 +35,12 @@ def main(results: Path, svg: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "givenotice", "svg.fonttype": "none"})
     pyplot: Any = import_module("matplotlib.pyplot")
     figures = report.Figures(json.loads(results.read_text())["cells"])
-    drawn, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
-    bars(axes[0], "A push, in the caller (median, log scale)", report.push_times(figures), True)
-    bars(axes[1], "Import, over the bare interpreter", report.import_times(figures), False)
-    title = "1 000 events, 100 ms server: last push to exit,\nand how many were delivered (log scale)"
-    bars(axes[2], title, report.exit_times(figures), True)
+    drawn = pyplot.figure(figsize=(13, 3.8), layout="constrained")
+    push, imported, ended = drawn.subfigures(1, 3)
+    bars(push, "A push, in the caller\n(median, log scale)", report.push_times(figures), True)
+    bars(imported, "An import\n(over the bare interpreter)", report.import_times(figures), False)
+    title = "1,000 events, 100 ms server: from the last push\nto the exit (log scale), and how many arrived"
+    bars(ended, title, report.exit_times(figures), True)
     drawn.savefig(svg, metadata={"Date": None})
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 NAMES = {
     "nothing": "a function that does nothing",
     "simple_queue": "`SimpleQueue.put`",
-    "python_function": "a Python function that appends to a deque",
+    "python_function": "a Python function",
     "threading": "`threading`",
     "urllib": "`urllib.request`",
     "urlopen": "`python -c` with urlopen",
@@ -19,7 +19,7 @@ NAMES = {
     "requests_futures": "requests-futures",
     "givenotice": "**givenotice**",
     "givenotice_matomo": "**givenotice**, to Matomo",
-    "givenotice_token": "**givenotice**, to Matomo, each with a token",
+    "givenotice_token": "**givenotice**, tokens to Matomo",
     "segment_shutdown": "segment, `shutdown()` called",
 }
 STATES = {"hole": "silent", "drip": "dripping", "refuse": "refusing", "matomo": "20 ms + 1.5 ms an event"}

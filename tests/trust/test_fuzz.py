@@ -30,8 +30,10 @@ from servers import NO_CONTENT, Heard, listening, read_request
 
 import givenotice
 
-EXAMPLES = int(os.environ.get("TRUST_FUZZ", "1000"))  # of each property
-SECONDS = int(os.environ.get("TRUST_GUIDED", "20"))  # that each target is followed by its coverage
+EXAMPLES = int(os.environ.get("TRUST_FUZZ", "300"))  # of each property; the table is of a run with 1,000
+SECONDS = int(
+    os.environ.get("TRUST_GUIDED", "5")
+)  # that each target is followed by its coverage; in the table, 20
 MUCH = 16_000_000  # bytes that a client may take of an endless answer: 100 header lines of 64 KB, and buffers
 fuzzed = settings(max_examples=EXAMPLES, deadline=None, print_blob=True)
 
@@ -342,8 +344,11 @@ def check_command(words: list[str], environment: str) -> int:
         except SystemExit as end:
             assert isinstance(end.code, int)
             status = end.code
-    assert status in (0, 2)
-    assert bool(err.getvalue()) == (status == 2)
+    # Where GIVENOTICE_URI is of no use, a script goes on; with --fail that is status 1.
+    useless = err.getvalue().startswith("givenotice: GIVENOTICE_URI is ")
+    failing = any(word.startswith("-") and "f" in word for word in words)
+    assert status in ((0, 1, 2) if failing else (0, 2))
+    assert bool(err.getvalue()) == (status == 2 or useless)
     assert not watch.hosts
     told = [line for line in (out.getvalue() + err.getvalue()).splitlines() if "token_auth" in line]
     assert not [line for line in told if f"token_auth={SECRET}" in line or f":{SECRET}@" in line]

@@ -54,7 +54,11 @@ WEB = [
     Web("uWSGI", "--enable-threads --lazy-apps", UWSGI + "wsgi --enable-threads --lazy-apps"),
     Web("uWSGI", "without threads, flush() in the request", UWSGI + "flushing"),
     Web("uWSGI", "without threads, --lazy-apps, flush() in the request", UWSGI + "flushing --lazy-apps"),
-    Web("uvicorn", "--workers 2", "uvicorn --fd {fd} --workers 2 asgi:application"),
+    Web(
+        "uvicorn",
+        "--workers 2, flush() at lifespan.shutdown",
+        "uvicorn --fd {fd} --workers 2 --lifespan on asgi_lifespan:application",
+    ),
     Web(
         "uvicorn",
         "one process, flush() at lifespan.shutdown",
@@ -86,6 +90,8 @@ def workers_are_ready(web: Web, log: str) -> bool:
     if web.where == "uWSGI":
         booted = 2 if "--lazy-apps" in web.what else 1
         return log.count("WSGI app 0") == booted and log.count("GET /request-") == REQUESTS
+    if web.where == "uvicorn":
+        return log.count("Application startup complete") == (2 if "--workers" in web.what else 1)
     return log.count("Booting worker") == log.count("Ready.")
 
 

@@ -77,11 +77,11 @@ givenotice.push(uri, action_name="x")
 for number in range(40):
     givenotice.push(uri.replace("/?", "/matomo.php?idsite=1&rec=1&"), n=number)
     givenotice.push(uri, number=number)
-for bad in (uri + chr(10), uri.replace("http", "ftp"), object(), None):
+for bad in (uri + chr(10) + "x", uri.replace("http", "ftp"), object(), None):
     givenotice.push(bad, token_auth={uri: uri})
 givenotice.flush(20)
 faulthandler.dump_traceback()
-print(givenotice.stats(), givenotice._state.crew)
+print(givenotice.stats(), vars(givenotice))
 """
 RECORDING = """
 import os, traceback, givenotice
@@ -90,7 +90,7 @@ with givenotice.recording() as notices:
     givenotice.push(); givenotice.push(uri)
     print(notices, notices[0].params, repr(notices[1]), [*notices])
     calls = [
-        lambda: givenotice.push(uri + chr(10)),
+        lambda: givenotice.push(uri + chr(10) + "x"),
         lambda: givenotice.push(uri.replace("127.0.0.1", "127.0.0.1\\\\").replace("nobody", "nobody ")),
         lambda: givenotice.push(token_auth={uri: uri}),
         lambda: givenotice.push(token_auth=chr(0xd800) + uri),
@@ -115,7 +115,8 @@ with givenotice.recording() as notices:
 
 
 def run(arguments: list[str], uri: str) -> Ended:
-    settings = {"GIVENOTICE_URI": uri, "GIVENOTICE_TIMEOUT": "1", "PYTHONPATH": str(HOME)}
+    # The plugin sets GIVENOTICE_URI aside.
+    settings = {"GIVENOTICE_URI": uri, "URI": uri, "GIVENOTICE_TIMEOUT": "1", "PYTHONPATH": str(HOME)}
     return execute([sys.executable, "-X", "dev", *arguments], **settings)
 
 
@@ -148,8 +149,7 @@ def test_a_log_at_debug_tells_no_secret(kind: str, written: Written) -> None:
     with SERVERS[kind]() as base:
         ended = run(["-c", LOGGING], with_secrets(base))
         assert ended.status == 0
-        assert "ms" in ended.err
-        assert "not delivered" in ended.err or kind == "well"
+        assert (": delivered (" if kind == "well" else ": not delivered (") in ended.err
     written.check(f"the log at DEBUG, beside {len(SERVERS)} kinds of servers", ended)
 
 
@@ -167,7 +167,7 @@ def test_the_command_tells_no_secret(kind: str, written: Written) -> None:
                 ["-v", "-t", "0", uri],
                 ["-v", uri.replace("://", ":")],
                 ["-v", f"--token={SECRET}", uri],
-                ["-v", uri + "\n"],
+                ["-v", uri + "\nx"],
                 ["-v", f"token_auth={SECRET}\udcff", uri],
             )
         ]
@@ -187,11 +187,15 @@ def test_pytest_tells_no_secret(tmp_path: Path, written: Written) -> None:
         """
 import os, pytest, givenotice
 
+@pytest.fixture(autouse=True)
+def uri(monkeypatch):
+    monkeypatch.setenv("GIVENOTICE_URI", os.environ["URI"])
+
 @pytest.mark.parametrize("wrong", [
     lambda notices: notices.assert_one(token_auth="x"),
     lambda notices: notices.assert_one(),
     lambda notices: notices.index("x"),
-    lambda notices: givenotice.push(notices[0] + chr(10)),
+    lambda notices: givenotice.push(notices[0] + chr(10) + "x"),
     lambda notices: givenotice.push(token_auth={notices[0]: 1}),
 ])
 def test_wrong(notices, wrong):
@@ -202,7 +206,7 @@ def test_wrong(notices, wrong):
 @pytest.mark.parametrize("other", ["x", [], {}])
 def test_compared(notices, other):
     givenotice.push()
-    assert notices[0] == other or notices == other or notices[0].params == other
+    assert notices == other or notices[0].params == other
 """
     )
     options = ["-p", "givenotice", "-p", "no:asyncio", "-vv", "--showlocals", "--rootdir", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""An ASGI application for a uvicorn of one process: that ends by SIGTERM, without atexit, so flush before."""
+"""An ASGI application for uvicorn, whose processes end by SIGTERM, without atexit: so flush before."""
 
 from __future__ import annotations
 
