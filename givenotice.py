@@ -31,7 +31,7 @@ import atexit
 import os
 import sys
 import threading  # by the main thread: a worker that is first to import it is taken for the main one
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import _count, allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
@@ -972,6 +972,7 @@ class _Dispatcher:
         The end of the interpreter crashes 1 process in 100 where a thread is inside OpenSSL or an import, and
         the end of a subinterpreter aborts the process where any thread of it is alive.
         """
+        others = _count() - len(self.senders) - self.role.locked()  # threads of the program
         self.stop = True
         self.known = ()
         _release(self.bell)
@@ -996,7 +997,8 @@ class _Dispatcher:
         if taken:
             self.read_inbox()
             self.give_up()
-        if self.stats().pushed:
+        limit = monotonic() + 0.05
+        while taken and _count() > others and monotonic() < limit:
             sleep(0.001)  # the last thread has left our code; let it leave Python's
 
     def give_up(self) -> None:
