@@ -91,7 +91,7 @@ SENDERS = 90  # for one server; with them 1,000 notices to one that takes 100 ms
 SENDERS_UNANSWERED = 16  # for a server that has not answered yet
 WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
-LOOK = 0.002  # seconds in which a sender that began no other request waits for the server
+LOOK = 0.004  # seconds in which a sender that began no other request waits for the server
 REPORT = 0.02  # seconds between two reports of a sender
 LOADING = 1.0  # seconds in which an import, or the start of TLS, goes on at least a bit on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
@@ -1078,13 +1078,15 @@ class _Network:
         self.suspect = False  # it may have been made in a bad moment
         self.retry = 0.0  # monotonic time from which another one is made then
 
-    def load(self, dispatcher: _Dispatcher, tls: bool) -> None:
+    def load(self, dispatcher: _Dispatcher, destination: _Destination) -> None:
         """Load what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
-            for name in ("encodings.idna", "json", "socket", "http.client", "urllib.request"):
+            names = ("encodings.idna", "socket", "http.client", "urllib.request")
+            for name in (*names, "json") if destination.matomo else names:
                 __import__(name)
                 if dispatcher.stop:  # the exit waits
                     raise TimeoutError
+            tls = destination.origin.startswith("https:")
             if tls and (not self.context or (self.suspect and monotonic() >= self.retry)):
                 self.make_context()
 
@@ -1166,7 +1168,7 @@ class _Sender:
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
-            dispatcher.network.load(dispatcher, tls=destination.origin.startswith("https:"))
+            dispatcher.network.load(dispatcher, destination)
             self.opener = dispatcher.network.opener(self.dial)
         except Exception as error:
             self.broken = error
