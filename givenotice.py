@@ -35,7 +35,7 @@ from _thread import _count, allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
-from operator import length_hint
+from itertools import count
 from time import monotonic, process_time, sleep, strftime, time
 
 TYPE_CHECKING = False
@@ -772,11 +772,11 @@ class _Dispatcher:
         self.bell = allocate_lock()  # locked: nobody rang
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
-        self.drops = iter(range(sys.maxsize))  # next() counts; signals and threads cannot break it
+        self.drops = count()  # next() counts, also without the GIL; to read it is to count, too
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
-        self.held = self.sent = self.failed = self.dropped = 0
+        self.held = self.sent = self.failed = self.dropped = self.reads = 0
         self.epochs: deque[_Epoch] = deque([_Epoch()])
         self.destinations: dict[str, _Destination] = {}
         self.endpoints: dict[str, _Matomo] = {}
@@ -824,7 +824,8 @@ class _Dispatcher:
 
     def stats(self) -> Stats:
         with self.counting:
-            dropped = self.dropped + sys.maxsize - length_hint(self.drops)
+            dropped = self.dropped + next(self.drops) - self.reads
+            self.reads += 1
             queued = sum(type(item) is str for item in self.inbox.copy())
             done = (self.sent, self.failed, dropped, queued + self.held)
         return Stats(sum(done), *done)
@@ -976,6 +977,7 @@ class _Dispatcher:
         self.stop = True
         self.known = ()
         _release(self.bell)
+        self.cut_all()  # the dispatcher, too, may be sending, where no thread could be started
         # With the role this thread is the dispatcher from now on. It never gives it back.
         taken, used = self.role.acquire(True, max(0.0, deadline - monotonic())), -1.0
         # An import that is left behind can crash the process, or hang it. Wait as long as it goes on.
@@ -983,8 +985,7 @@ class _Dispatcher:
             used = process_time()
             taken = self.role.acquire(True, LOADING)
         limit = monotonic() + LOADING
-        for sender in list(self.senders):
-            sender.cut()
+        self.cut_all()
         while taken and self.senders:
             # A lookup cannot be cut off. To leave one behind does no harm.
             end = deadline if all(sender.resolving for sender in self.senders) else limit
@@ -1000,6 +1001,10 @@ class _Dispatcher:
         limit = monotonic() + 0.05
         while taken and _count() > others and monotonic() < limit:
             sleep(0.001)  # the last thread has left our code; let it leave Python's
+
+    def cut_all(self) -> None:
+        for sender in list(self.senders):
+            sender.cut()
 
     def give_up(self) -> None:
         """Count what is left: queued notices as dropped, those on their way as failed."""
