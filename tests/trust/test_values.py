@@ -60,7 +60,12 @@ def test_a_timestamp_of_any_zone_is_the_same_instant(zone: str) -> None:
     "value",
     [
         *[pd.NaT, pd.NA, pd.Timestamp("2024-01-01"), pd.Timedelta(5, "s"), pd.Series([1, 2]), pd.Series([1])],
-        *[np.datetime64("2024-01-01"), np.datetime64(1, "ns"), np.datetime64("NaT"), np.timedelta64(5, "ns")],
+        *[
+            np.datetime64("2024-01-01"),
+            np.datetime64(1, "ns"),
+            np.datetime64("NaT", "ns"),
+            np.timedelta64(5, "ns"),
+        ],
         *[np.float64(math.nan), np.float32(math.inf), np.complex64(1 + 2j), np.array([1, 2]), np.void(b"ab")],
     ],
     ids=repr,
