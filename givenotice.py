@@ -981,8 +981,8 @@ class _Dispatcher:
         # With the role this thread is the dispatcher from now on. It never gives it back.
         taken, used = self.role.acquire(True, max(0.0, deadline - monotonic())), -1.0
         # An import that is left behind can crash the process, or hang it. Wait as long as it goes on.
-        while not taken and process_time() > used + 0.001 and monotonic() < deadline + 5 * LOADING:
-            used = process_time()
+        while not taken and self.network.loads() and process_time() > used + 0.001:
+            used = process_time() if monotonic() < deadline + 4 * LOADING else _FOREVER
             taken = self.role.acquire(True, LOADING)
         limit = monotonic() + LOADING
         self.cut_all()
@@ -1083,11 +1083,19 @@ class _Network:
         self.suspect = False  # it may have been made in a bad moment
         self.retry = 0.0  # monotonic time from which another one is made then
 
+    def loads(self) -> bool:
+        """Whether another thread loads something now."""
+        free = self.loading.acquire(False)
+        if free:
+            self.loading.release()
+        return not free
+
     def load(self, dispatcher: _Dispatcher, destination: _Destination) -> None:
         """Load what senders need, in the dispatcher: so no thread of ours is inside an import but one."""
         with self.loading:
-            names = ("encodings.idna", "socket", "http.client", "urllib.request")
-            for name in (*names, "json") if destination.matomo else names:
+            names = ["encodings.idna", "socket", "http.client", "urllib.request", "urllib.parse"]
+            names += ["email.parser", "email.feedparser"]  # else late, with -X lazy_imports=all of 3.15
+            for name in names + ["json"] * bool(destination.matomo):
                 __import__(name)
                 if dispatcher.stop:  # the exit waits
                     raise TimeoutError
