@@ -1181,8 +1181,9 @@ class _Sender:
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
-            dispatcher.network.load(dispatcher, destination)
-            self.opener = dispatcher.network.opener(self.dial)
+            with dispatcher.network.loading:
+                dispatcher.network.load(dispatcher, destination)
+                self.opener = dispatcher.network.opener(self.dial)
         except Exception as error:
             self.broken = error
 
