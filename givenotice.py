@@ -1000,7 +1000,9 @@ class _Dispatcher:
             self.give_up()
         limit = monotonic() + 0.05
         while taken and _count() > others and monotonic() < limit:
-            sleep(0.001)  # the last thread has left our code; let it leave Python's
+            sleep(0.001)
+        if self.stats().pushed:
+            sleep(0.002)  # a thread that is no longer counted is about to leave Python's code, too
 
     def cut_all(self) -> None:
         for sender in list(self.senders):
