@@ -31,7 +31,7 @@ import atexit
 import os
 import sys
 import threading  # by the main thread: a worker that is first to import it is taken for the main one
-from _thread import _count, allocate_lock, get_ident, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 from binascii import b2a_base64
 from collections import Counter, deque, namedtuple
 from collections.abc import Iterator, Sequence  # before there are threads: 3.13.0 fails where two import it
@@ -773,6 +773,7 @@ class _Dispatcher:
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
         self.drops = count()  # next() counts, also without the GIL; to read it is to count, too
+        self.threads: deque[None] = deque()  # an entry for each of ours, from before its start to its end
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
@@ -807,7 +808,7 @@ class _Dispatcher:
                 _release(self.bell)
             else:
                 _finalize_in_multiprocessing(self)
-                _start(self.run)  # of two that are started at once, the second ends at once
+                _start(self.run, self.threads)  # of two that are started at once, the second ends at once
             rung = True
         except Exception:  # at a limit, in some subinterpreters, at the exit of 3.12.0 to 3.12.2
             pass
@@ -941,7 +942,7 @@ class _Dispatcher:
         self.senders.add(sender)
         destination.senders.add(sender)
         try:
-            _start(sender.run)
+            _start(sender.run, self.threads)
         except Exception:
             if len(self.senders) == 1:  # no thread can be started: it sends here
                 sender.run()
@@ -973,7 +974,6 @@ class _Dispatcher:
         The end of the interpreter crashes 1 process in 100 where a thread is inside OpenSSL or an import, and
         the end of a subinterpreter aborts the process where any thread of it is alive.
         """
-        others = _count() - len(self.senders) - self.role.locked()  # threads of the program
         self.stop = True
         self.known = ()
         _release(self.bell)
@@ -998,11 +998,11 @@ class _Dispatcher:
         if taken:
             self.read_inbox()
             self.give_up()
-        limit = monotonic() + 0.05
-        while taken and _count() > others and monotonic() < limit:
+        # Also a thread that was started and does not run yet would crash the process.
+        while taken and len(self.threads) > len(self.senders) and monotonic() < limit:
             sleep(0.001)
         if self.stats().pushed:
-            sleep(0.002)  # a thread that is no longer counted is about to leave Python's code, too
+            sleep(0.002)  # the last thread has left our code; let it leave Python's
 
     def cut_all(self) -> None:
         for sender in list(self.senders):
@@ -1403,25 +1403,29 @@ def _name(host: str) -> str:
 # --- Threads, exit and fork ---------------------------------------------------------------------------
 
 
-def _start(work: Any) -> None:
+def _start(work: Any, threads: deque[None]) -> None:
     """Start a thread that no signal reaches: they are the program's.
 
     Not by Thread.start(): it waits until the thread runs, tens of milliseconds beside busy threads, and
     before 3.12 for ever at the end of the interpreter.
     """
-    sigmask = getattr(_signal, "pthread_sigmask", None)
-    if sigmask is None:  # pragma: no cover  # Windows
-        start_new_thread(_thread, (work,))
-        return
-    mask = sigmask(_signal.SIG_BLOCK, ())
-    try:  # the new thread inherits it; if it blocked them itself, a signal could come before
-        sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-        start_new_thread(_thread, (work,))
+    sigmask = getattr(_signal, "pthread_sigmask", None)  # None on Windows
+    mask = sigmask(_signal.SIG_BLOCK, ()) if sigmask else None
+    threads.append(None)
+    try:
+        # The new thread inherits it; if it blocked them itself, a signal could come before.
+        if sigmask:  # pragma: no branch
+            sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        start_new_thread(_thread, (work, threads))
+    except BaseException:
+        threads.pop()
+        raise
     finally:
-        sigmask(_signal.SIG_SETMASK, mask)
+        if sigmask:  # pragma: no branch
+            sigmask(_signal.SIG_SETMASK, mask)
 
 
-def _thread(work: Any) -> None:  # pragma: no cover  # the tracer begins in it
+def _thread(work: Any, threads: deque[None]) -> None:  # pragma: no cover  # the tracer begins in it
     try:
         # Debuggers and coverage set it for threads; a raw one does not inherit it. From 3.10.
         trace = getattr(threading, "gettrace", sys.gettrace)()
@@ -1433,6 +1437,7 @@ def _thread(work: Any) -> None:  # pragma: no cover  # the tracer begins in it
     finally:
         # Logging, and others, ask for the current thread; before 3.13 the entry of a raw one stays.
         getattr(threading, "_active", {}).pop(get_ident(), None)
+        threads.pop()
 
 
 def _release(lock: Any) -> None:
