@@ -688,10 +688,11 @@ class _Flush(_Wish):
     """The wish to know when all that was pushed before is dealt with."""
 
     def enter(self, dispatcher: _Dispatcher) -> None:
-        epoch = dispatcher.epochs[-1]
+        epochs = dispatcher.epochs
+        if epochs[-1].left:
+            epochs.append(_Epoch())  # for what is pushed from now on
+        epoch = epochs[-2] if len(epochs) > 1 else epochs[0]
         epoch.flushes = [flush for flush in epoch.flushes if not flush.abandoned] + [self]
-        if epoch.left:
-            dispatcher.epochs.append(_Epoch())
         dispatcher.close_epochs()
 
 
@@ -772,12 +773,13 @@ class _Dispatcher:
         self.bell = allocate_lock()  # locked: nobody rang
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
-        self.drops = count()  # next() counts, also without the GIL; to read it is to count, too
+        self.drops = count()  # next() counts, whatever interrupts it, also without the GIL
+        self.reads = zip(self.drops, count())  # to read it is to count, too: these are told, and taken off
         self.threads: deque[None] = deque()  # an entry for each of ours, from before its start to its end
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
-        self.held = self.sent = self.failed = self.dropped = self.reads = 0
+        self.held = self.sent = self.failed = self.dropped = 0
         self.epochs: deque[_Epoch] = deque([_Epoch()])
         self.destinations: dict[str, _Destination] = {}
         self.endpoints: dict[str, _Matomo] = {}
@@ -825,8 +827,8 @@ class _Dispatcher:
 
     def stats(self) -> Stats:
         with self.counting:
-            dropped = self.dropped + next(self.drops) - self.reads
-            self.reads += 1
+            drops, reads = next(self.reads)
+            dropped = self.dropped + drops - reads
             queued = sum(type(item) is str for item in self.inbox.copy())
             done = (self.sent, self.failed, dropped, queued + self.held)
         return Stats(sum(done), *done)
@@ -929,9 +931,10 @@ class _Dispatcher:
         now = monotonic()
         pause = IDLE
         for key, destination in list(self.destinations.items()):
-            for _ in range(min(destination.wanted(now), WORKERS - len(self.senders))):
+            most = SENDERS if destination.senders else WORKERS  # the rest is for servers that have none
+            for _ in range(min(destination.wanted(now), most - len(self.senders))):
                 self.add_sender(destination)
-            if destination.crowded() and len(self.senders) < WORKERS:
+            if destination.crowded() and len(self.senders) < SENDERS:
                 pause = min(pause, max(0.0005, destination.look - now))
             elif not destination.waiting and not destination.senders:
                 del self.destinations[key]
@@ -993,7 +996,7 @@ class _Dispatcher:
                 break
             self.awake[0] = 0
             if not self.inbox:
-                self.bell.acquire(True, end - monotonic())
+                self.bell.acquire(True, max(0.0, end - monotonic()))
             self.read_inbox()
         if taken:
             self.read_inbox()
@@ -1006,7 +1009,7 @@ class _Dispatcher:
 
     def cut_all(self) -> None:
         for sender in list(self.senders):
-            sender.cut()
+            sender.cut(sender.grip)
 
     def give_up(self) -> None:
         """Count what is left: queued notices as dropped, those on their way as failed."""
@@ -1050,6 +1053,7 @@ class _Log:
         if key not in self.failing and monotonic() >= self.quiet.get(key, 0.0):
             if len(self.quiet) >= 1000:
                 self.quiet.clear()
+                self.failing.clear()
             if key:
                 self.quiet[key] = monotonic() + WARN_PAUSE
             self.failing.add(key)
@@ -1193,15 +1197,16 @@ class _Sender:
 
     def check(self, now: float) -> float:
         """Cut the request off if it is out of time. Seconds until that is to be looked at again."""
-        if now >= self.deadline:
-            self.cut()
+        grip, deadline = self.grip, self.deadline  # in this order: a request may end in between
+        if now >= deadline:
+            self.cut(grip)
             return 0.05
-        return max(0.001, min(self.deadline - now, TIMEOUT))  # a request may begin now
+        return max(0.001, min(deadline - now, TIMEOUT))  # a request may begin now
 
-    def cut(self) -> None:
+    def cut(self, grip: Any) -> None:
         """Wake the thread up from whatever it waits for in the network."""
         try:
-            self.grip.shutdown(2)
+            grip.shutdown(2)
         except Exception:  # it was closed just now, or is not connected
             pass
 
@@ -1213,7 +1218,8 @@ class _Sender:
                 batch = self.take()
                 if batch:
                     self.deliver(batch)
-                if monotonic() > self.reported + REPORT:  # each report wakes the dispatcher
+                few = len(self.destination.waiting) <= ORDERED
+                if few or monotonic() > self.reported + REPORT:  # each report wakes the dispatcher
                     self.report()
         finally:
             self.outcome.last = True
@@ -1257,12 +1263,13 @@ class _Sender:
         """Send a batch in one request. What the server has not looked at goes back into the queue."""
         begin = monotonic()
         self.deadline = min(begin + TIMEOUT, self.dispatcher.deadline)
-        status, answer = 0, b""
+        status, answer, ends = 0, b"", None
         try:
             status, answer = self.request([parts for _, _, parts in batch])
             reason = str(status)
-        except Exception as error:
+        except BaseException as error:
             reason = self.why(error)
+            ends = None if isinstance(error, Exception) else error
         finally:
             self.deadline = _FOREVER
             self.release_grip()
@@ -1276,6 +1283,8 @@ class _Sender:
             outcome = "sent" if number < done else "failed"
             self.outcome.outcomes.append((epoch, outcome, reason, seconds))
         self.destination.waiting.extendleft((uri, epoch) for uri, epoch, _ in reversed(batch[looked_at:]))
+        if ends:  # such as Ctrl-C, where a flush does the work
+            raise ends
 
     def request(self, batch: list[Parts]) -> tuple[int, bytes]:
         """Status and body of the answer to a batch: a GET, or for Matomo a POST, if need be."""

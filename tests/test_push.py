@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import HOME, execute, run, script
-from servers import Heard, Origin, answering, gated, listening, paced, refusing, silent, until
+from servers import NO_CONTENT, Heard, Origin, answering, gated, listening, paced, refusing, silent, until
 
 import givenotice
 
@@ -590,16 +590,75 @@ class Flushing(threading.Thread):
         return frame.f_lasti if frame and frame.f_code.co_filename == givenotice.__file__ else None
 
 
-def test_flush_does_not_wait_for_what_is_pushed_after_it_began() -> None:
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_flush_does_not_wait_for_what_is_pushed_after_it_began(before: int) -> None:
     with gated() as (early, gate), gated() as (late, _):
         assert givenotice.push(early.base)
         assert until(lambda: early.heard)
+        assert [givenotice.flush(0.02) for _ in range(before)] == [False] * before
         flushing = Flushing()
         assert givenotice.push(late.base)
         gate.set()
         flushing.join(20)
         assert flushing.flushed is True
         assert givenotice.flush(0) is False
+
+
+def test_flush_is_told_of_an_answer_while_the_next_notice_is_under_way() -> None:
+    gates = {"/1": threading.Event(), "/2": threading.Event()}
+
+    def answer(connection: Any, heard: Heard) -> None:
+        gates[heard.target].wait(30)
+        connection.sendall(NO_CONTENT)
+
+    with answering(answer) as origin:
+        assert givenotice.push(origin.base + "/1")
+        assert until(lambda: origin.heard)
+        flushing = Flushing()
+        assert givenotice.push(origin.base + "/2")
+        gates["/1"].set()
+        flushing.join(3)  # the second would take longer, until its own time is over
+        assert flushing.flushed is True
+        gates["/2"].set()
+        assert givenotice.flush(30)
+
+
+def test_a_request_that_ends_with_more_than_an_exception_is_counted() -> None:
+    ended = script(
+        """
+        import socket, givenotice
+        def getaddrinfo(*_):
+            raise SystemExit
+        socket.getaddrinfo = getaddrinfo
+        givenotice.push("http://a.example/")
+        print(givenotice.flush(20), *givenotice.stats())
+        """
+    )
+    assert ended.out == "True 1 0 1 0 0\n"
+
+
+def test_many_silent_servers_do_not_delay_another() -> None:
+    with ExitStack() as stack:
+        sick = [stack.enter_context(silent()) for _ in range(8)]
+        origin = stack.enter_context(answering())
+        ended = script(
+            """
+            import sys, givenotice
+            from servers import until
+            *sick, healthy = sys.argv[1:]
+            for base in sick:
+                for number in range(100):
+                    givenotice.push(f"{base}/{number}")
+            until(lambda: False, 0.5)  # they get all the senders that they can get
+            givenotice.push(healthy)
+            print(until(lambda: givenotice.stats().sent == 1, 20))
+            """,
+            *sick,
+            origin.base,
+            GIVENOTICE_EXIT_TIMEOUT="0",
+            GIVENOTICE_TIMEOUT="60",
+        )
+    assert ended.out == "True\n"
 
 
 def test_flush_waits_for_the_slowest_of_those_before() -> None:
