@@ -168,6 +168,25 @@ def test_an_import_that_goes_on_is_waited_for() -> None:
     assert (ended.status, ended.out, ended.err) == (0, "ended\n", "")
 
 
+def test_a_log_handler_that_does_not_end_costs_no_more_than_the_budget(baseline: float) -> None:
+    ended = run_in_time(
+        baseline + 0.5 + 0.15 + NOISE,
+        """
+        import givenotice, logging, threading
+        class Stuck(logging.Handler):
+            def handle(self, record):
+                entered.set()
+                threading.Event().wait(30)
+        entered = threading.Event()
+        logging.basicConfig(handlers=[Stuck()], level=logging.DEBUG)
+        givenotice.push("http://127.0.0.1:9")
+        entered.wait(20)
+        """,
+        GIVENOTICE_EXIT_TIMEOUT="0.5",
+    )
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
 def test_a_lookup_that_does_not_end_costs_no_more_than_the_budget(baseline: float) -> None:
     ended = run_in_time(
         baseline + 0.5 + 0.15 + NOISE,
