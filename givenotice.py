@@ -123,7 +123,11 @@ _C0_AND_SPACE = "".join(map(chr, range(33)))
 _CONTROLS = frozenset(map(chr, [*range(32), *range(127, 160)]))
 _PLAIN = (str, int, float, bool)  # the types of most values, found quickly
 _HINT = "Pass a str, bytes, a number, a datetime with a time zone, or a list of those."
-_DISPUTED = frozenset("\xdf\u1e9e\u03c2\u200c\u200d")  # sharp s, final sigma, joiners: IDNA 2003 loses them
+# What IDNA 2003 loses and browsers keep, or the other way round: sharp s, final sigma, joiners; characters
+# that nobody sees; and five whose decomposition was corrected later.
+_DISPUTED = frozenset("\xdf\u1e9e\u03c2\u200c\u200d\u115f\u1160\u17b4\u17b5\u1806\u180f\u3164\uffa0").union(
+    map(chr, [*range(0xE0100, 0xE01F0), 0x2F868, 0x2F874, 0x2F91F, 0x2F95F, 0x2F9BF])
+)
 
 
 def build_uri(base: str, /, **params: Value) -> str:
@@ -174,15 +178,7 @@ def _host(text: str) -> str:
         port = port[1:]
     else:
         name, _, port = text.partition(":")
-        if not _DISPUTED.isdisjoint(name):
-            raise ValueError(
-                "The URI has a host that browsers read differently; write it as xn--... instead."
-            )
-        try:
-            # Cut, as IDNA takes time that grows with the square of the length.
-            host = (name if name.isascii() else name[:254].encode("idna").decode("ascii")).lower()
-        except UnicodeError:
-            raise ValueError("The URI has a host that is no valid domain name.") from None
+        host = (name if name.isascii() else _idna(name)).lower()
         labels = host.removesuffix(".").split(".")
         wrong = host.strip("abcdefghijklmnopqrstuvwxyz0123456789-_.")
         if wrong or max(len(name), len(host)) > 253 or "" in labels or max(map(len, labels)) > 63:
@@ -192,6 +188,20 @@ def _host(text: str) -> str:
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
         raise ValueError("The URI has a port that is no number from 1 to 65535.")
     return f"{host}:{int(port)}"
+
+
+def _idna(name: str) -> str:
+    """A host name as the DNS knows it, where browsers agree with the codec, which is of 2003, on that."""
+    from unicodedata import normalize  # rare
+
+    try:
+        host = name[:254].encode("idna")  # cut, as it takes time that grows with the square of the length
+        known = host.decode("idna")
+    except UnicodeError:
+        raise ValueError("The URI has a host that is no valid domain name.") from None
+    if not _DISPUTED.isdisjoint(name) or not known.isprintable() or normalize("NFKC", known.casefold()) != known:
+        raise ValueError("The URI has a host that browsers read differently; write it as xn--... instead.")
+    return host.decode()
 
 
 def _encode(text: str) -> str:

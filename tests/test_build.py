@@ -22,7 +22,7 @@ from uuid import UUID
 
 import idna
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from givenotice import Notice, build_uri
@@ -193,11 +193,18 @@ def test_control_characters_inside_are_refused(char: str) -> None:
             build_uri(uri)
 
 
-# Scripts whose letters Unicode 3.2 had, on which IDNA 2003 is based.
-letters = st.characters(min_codepoint=0x61, max_codepoint=0x58F, categories=["Ll", "Lu", "Mn", "Nd"])
+# Any letters, also of scripts that Unicode 3.2 had not, on which IDNA 2003 is based.
+letters = st.characters(min_codepoint=0x61, categories=["Ll", "Lu", "Lo", "Mn", "Nd"])
+latin = st.characters(min_codepoint=0x61, max_codepoint=0x58F, categories=["Ll", "Lu", "Mn", "Nd"])
+odd = st.sampled_from("\xad\xdf\u03c2\u03f7\u115f\u13a0\u1806\u1e9e\u2183\u3002\ufe0f\uffa0\U0002f868\U000e0100-")
 
 
-@given(st.lists(st.text(letters | st.sampled_from("\xdf\u03c2\u1e9e-"), min_size=1), min_size=1, max_size=3))
+@example(["\u03f7"])
+@example(["\u13a0"])
+@example(["a\U000e0100"])
+@example(["a\u115f"])
+@example(["\U0002f868"])
+@given(st.lists(st.text(latin | letters | odd, min_size=1), min_size=1, max_size=3))
 def test_a_host_is_the_one_that_a_browser_finds_or_is_refused(labels: list[str]) -> None:
     name = ".".join(labels)
     try:
@@ -531,6 +538,9 @@ DISPUTED = "The URI has a host that browsers read differently; write it as xn--.
         ("http://\u03b2\u03cc\u03bb\u03bf\u03c2.example/secret", DISPUTED),
         ("http://a\u200cb.example/secret", DISPUTED),
         ("http://a\u200db.example/secret", DISPUTED),
+        ("http://\u03f7.example/secret", DISPUTED),  # a letter of Unicode 4, of which IDNA 2003 does not know
+        ("http://a\U000e0100.example/secret", DISPUTED),
+        ("http://\u0378.example/secret", DISPUTED),  # no character yet
         ("http://fa%C3%9F.example/secret", "The URI has no host, or one that is no valid domain name."),
         (
             "http://" + "a\u0308." * 127 + "/secret",
