@@ -199,7 +199,11 @@ def _idna(name: str) -> str:
         known = host.decode("idna")
     except UnicodeError:
         raise ValueError("The URI has a host that is no valid domain name.") from None
-    if not _DISPUTED.isdisjoint(name) or not known.isprintable() or normalize("NFKC", known.casefold()) != known:
+    if (
+        not _DISPUTED.isdisjoint(name)
+        or not known.isprintable()
+        or normalize("NFKC", known.casefold()) != known
+    ):
         raise ValueError("The URI has a host that browsers read differently; write it as xn--... instead.")
     return host.decode()
 
@@ -1943,7 +1947,6 @@ def _send_all(uris: list[str], timeout: float) -> bool:
 # --- A receiver for development -----------------------------------------------------------------------
 
 _GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
-_showing = allocate_lock()  # one request after the other
 
 
 def _receiver(host: str, port: int, show: Any) -> Any:
@@ -1952,25 +1955,22 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version, timeout = "HTTP/1.1", 2  # seconds of silence; Ctrl-C takes as long at most
+        timeout = 2  # seconds of silence; Ctrl-C takes as long at most
 
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
-            length = max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000))
-            body = self.rfile.read(length).decode("utf-8", "replace")
-            told, notices, kind, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
-            failure = None
+            body = self.rfile.read(max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000)))
+            told, notices, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
             try:
-                show(f"{self.command} {path}", f"{len(query) + length} bytes{told}", notices)
+                with lock:
+                    show(f"{self.command} {path}", f"{len(query) + len(body)} bytes{told}", notices)
             except OSError as error:  # the pipe was closed, or the disk is full
-                failure = error
+                server.failure = error
             self.send_response(200 if answer else 204)
             if answer:
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(answer)))
+                self.send_header("Content-Type", "image/gif" if answer is _GIF else "application/json")
             self.end_headers()
-            self.wfile.write(answer if self.command != "HEAD" else b"")
-            server.failure = server.failure or failure
+            self.wfile.write(answer)
 
         do_HEAD = do_POST = do_PUT = do_GET
 
@@ -1980,27 +1980,33 @@ def _receiver(host: str, port: int, show: Any) -> Any:
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = False  # one that prints could crash the end of the interpreter
 
-    server: Any = Server((host, port), Handler)
+        def handle_error(self, *_: object) -> None: ...  # of a client that sends nonsense, or leaves
+
+        def end(self) -> None:
+            self.shutdown()
+            self.server_close()
+
+    lock, server = allocate_lock(), Server((host, port), Handler)
+    server.base = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
     server.failure = None
-    server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
 
 
-def _read(query: str, body: str, kind: str) -> tuple[str, list[str], str, bytes]:
-    """What a request has: a word on its body, the queries of its notices; and Matomo's answer, kind first."""
+def _read(query: str, body: bytes, kind: str) -> tuple[str, list[str], bytes]:
+    """What a request has: a word on its body, the queries of its notices; and Matomo's answer."""
     from json import dumps, loads
 
+    text = body.decode("utf-8", "replace")
     try:
-        notices = [request.partition("?")[2] for request in loads(body)["requests"]]
+        notices = [request.partition("?")[2] for request in loads(text)["requests"]]
         answer = dumps({"status": "success", "tracked": len(notices), "invalid": 0}).encode()
-        return f", {len(notices)} notices", notices, "application/json", answer
+        return f", {len(notices)} notices", notices, answer
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        is_form = not body or (_FORM in kind.lower() and body.lstrip()[:1] not in tuple('{[<-"'))
-    notice = f"{query}&{body}".strip("&") if is_form else query
-    gif = "rec=1" in notice and "send_image=0" not in notice
-    told = "" if is_form else ", the body is no form and not shown"
-    return told, [notice], "image/gif", _GIF * gif
+        is_form = not text or (_FORM in kind.lower() and text.lstrip()[:1] not in tuple('{[<-"'))
+    notice = f"{query}&{text}".strip("&") if is_form else query
+    gif = _GIF if "rec=1" in notice and "send_image=0" not in notice else b""
+    return "" if is_form else ", the body is no form and not shown", [notice], gif
 
 
 def _show(asked: str, told: str, notices: Sequence[str]) -> None:
@@ -2017,8 +2023,7 @@ def _show(asked: str, told: str, notices: Sequence[str]) -> None:
             for at in range(0, len(value) or 1, 74 - width):
                 lines.append((" " * len(head) if at else head) + value[at : at + 74 - width])
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    with _showing:
-        print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _printable(text: str) -> str:
@@ -2028,33 +2033,22 @@ def _printable(text: str) -> str:
 
 def _listen(address: str) -> int:
     host, _, port = address.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise ValueError("The port to listen on must be a number from 0 to 65535.")
-    server: Any = None
     try:
-        server = _receiver(host, int(port), _show)
-        name = f"[{host}]" if ":" in host else host
-        print(f"Listening on http://{name}:{server.server_port}/ until Ctrl-C.")
+        server = _receiver(host.strip("[]") or "127.0.0.1", int(port), _show)
+    except OSError as error:
+        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
+    try:
+        print(f"Listening on {server.base}/ until Ctrl-C.")
         print("The value of token_auth is masked, no other secret is.", flush=True)
-        # The server has a thread of its own: Python loses a Ctrl-C that comes in a weakref's callback.
         while not server.failure:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         raise server.failure
     except KeyboardInterrupt:
         return 0
-    except OSError as error:
-        if server:
-            raise
-        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
     finally:
-        _end(server)
-
-
-def _end(server: Any) -> None:
-    if server:
-        server.shutdown()
-        server.server_close()
+        server.end()
 
 
 def _demo() -> int:
@@ -2064,15 +2058,13 @@ def _demo() -> int:
     os.environ["no_proxy"] = "*"
     requests: list[Any] = []
     server = _receiver("127.0.0.1", 0, lambda *told: requests.append(told))
-    base = f"http://127.0.0.1:{server.server_port}"
-    page = "https://myapp.example.com/worker/"
-    event = matomo_uri(base, 1, page, e_c="user", e_a="signup")
-    print(f"A receiver listens on {base}/.\nA heartbeat, a page view and an event are pushed to it:\n")
-    for uri in f"{base}/ping/9f2c", matomo_uri(base, 1, page, action_name="worker-job"), event:
+    print(f"A receiver listens on {server.base}/.\nA heartbeat, a page view and an event are pushed to it:\n")
+    page = server.base, 1, "https://myapp.example.com/worker/"
+    event = matomo_uri(*page, e_c="user", e_a="signup")
+    for uri in f"{server.base}/ping/9f2c", matomo_uri(*page, action_name="worker-job"), event:
         push(uri)
         flush()
-    for told in requests:
-        _show(*told)
+        _show(*requests[-1])
     begin = monotonic()
     for _ in range(1000):
         push(event)
@@ -2081,7 +2073,7 @@ def _demo() -> int:
     came, later = sum(len(told[2]) for told in requests[3:]), (monotonic() - pushed) * 1000
     print(f"\n1,000 more were pushed in {(pushed - begin) * 1000:.1f} ms: the program waited no longer.")
     print(f"{came:,} of them arrived in {len(requests) - 3} requests, {later:.0f} ms later.")
-    _end(server)
+    server.end()
     return 0
 
 
