@@ -2035,11 +2035,9 @@ def _listen(address: str) -> int:
     host, _, port = address.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise ValueError("The port to listen on must be a number from 0 to 65535.")
+    server: Any = None
     try:
         server = _receiver(host.strip("[]") or "127.0.0.1", int(port), _show)
-    except OSError as error:
-        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
-    try:
         print(f"Listening on {server.base}/ until Ctrl-C.")
         print("The value of token_auth is masked, no other secret is.", flush=True)
         while not server.failure:
@@ -2047,8 +2045,13 @@ def _listen(address: str) -> int:
         raise server.failure
     except KeyboardInterrupt:
         return 0
+    except OSError as error:
+        if server:
+            raise
+        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
     finally:
-        server.end()
+        if server:
+            server.end()
 
 
 def _demo() -> int:
