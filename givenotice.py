@@ -689,17 +689,13 @@ def stats() -> Stats:
 # it needs a lock, but for `stats`, which reads it from other threads.
 
 
-class _Wish:
-    """What a caller waits for: `done` is released then."""
+class _Flush:
+    """The wish of a caller to know when all that was pushed before is dealt with: `done` is released then."""
 
     def __init__(self) -> None:
         self.done = allocate_lock()
         self.done.acquire()
         self.abandoned = False  # its caller waits no longer
-
-
-class _Flush(_Wish):
-    """The wish to know when all that was pushed before is dealt with."""
 
     def enter(self, dispatcher: _Dispatcher) -> None:
         epochs = dispatcher.epochs
@@ -708,13 +704,6 @@ class _Flush(_Wish):
         epoch = epochs[-2] if len(epochs) > 1 else epochs[0]
         epoch.flushes = [flush for flush in epoch.flushes if not flush.abandoned] + [self]
         dispatcher.close_epochs()
-
-
-class _Leave(_Wish):
-    """The wish that an idle dispatcher ends its thread. A busy one stays."""
-
-    def enter(self, dispatcher: _Dispatcher) -> None:
-        dispatcher.leaving.append(self)
 
 
 class _Epoch:
@@ -798,12 +787,12 @@ class _Dispatcher:
         self.destinations: dict[str, _Destination] = {}
         self.endpoints: dict[str, _Matomo] = {}
         self.senders: set[_Sender] = set()
-        self.leaving: list[_Leave] = []
         self.deadline = _FOREVER  # monotonic time at which a dispatcher in a caller's thread must be back
         self.log = _Log()
         self.network = _Network()
         # What the exit and forks write.
         self.stop = False
+        self.leave = False  # if idle
         self.finalizer: Any = None
 
     # Callers: append first, then look. So nothing is overlooked.
@@ -862,8 +851,7 @@ class _Dispatcher:
                 pause, now = self.assign(), monotonic()
                 if self.held:
                     busy = now
-                    self.grant_leave()  # in vain
-                elif self.leaving or deadline < _FOREVER or now >= busy + IDLE:
+                elif self.leave or deadline < _FOREVER or now >= busy + IDLE:
                     break
                 if now >= deadline:
                     break
@@ -874,13 +862,8 @@ class _Dispatcher:
             _release(self.role)
             # Only now: a caller that saw the role taken has set the flag before.
             self.awake[0] = 0
-            self.grant_leave()
             if self.inbox and not self.stop and deadline == _FOREVER:  # it came at the last moment
                 self.ring()
-
-    def grant_leave(self) -> None:
-        while self.leaving:
-            self.leaving.pop().done.release()
 
     def read_inbox(self) -> None:
         for _ in range(len(self.inbox)):
@@ -967,7 +950,21 @@ class _Dispatcher:
                 self.senders.discard(sender)
                 destination.senders.discard(sender)
 
-    # The exit.
+    # Forks, and the exit.
+
+    def rest(self) -> None:
+        """End the thread of an idle dispatcher: from 3.12 on, Python warns of a fork beside threads."""
+        if self.held or self.inbox or self.stop or not self.role.locked():
+            return
+        self.leave = True
+        _release(self.bell)
+        if self.role.acquire(True, 0.05):
+            _release(self.role)
+            if sys.version_info >= (3, 12):
+                sleep(0.002)  # the system counts a thread until it is gone
+        self.leave = False
+        if self.inbox:  # who pushed while the role was held here has rung in vain
+            self.ring()
 
     def close(self) -> None:
         """Flush within EXIT_TIMEOUT, of which a part is kept for senders to leave; then let nothing in."""
@@ -1502,14 +1499,9 @@ def _finalize_in_multiprocessing(dispatcher: _Dispatcher) -> None:
 
 
 def _before_fork() -> None:
-    """End an idle dispatcher: 3.12 warns of threads. Wait for an import: it would hang the child."""
-    dispatcher = _dispatcher
-    if dispatcher.role.locked() and not (dispatcher.held or dispatcher.inbox or dispatcher.stop):
-        wish = _Leave()
-        dispatcher.put(wish)
-        if wish.done.acquire(True, 0.05) and sys.version_info >= (3, 12):
-            sleep(0.002)  # the system counts a thread until it is gone
-    dispatcher.network.loading.acquire(True, LOADING / 2)
+    """End an idle dispatcher's thread. Wait for an import: it would hang the child."""
+    _dispatcher.rest()
+    _dispatcher.network.loading.acquire(True, LOADING / 2)
 
 
 def _after_fork_in_parent() -> None:
@@ -1601,18 +1593,14 @@ class recording:
 
     def __enter__(self) -> Recorder:
         self._entered.append(Recorder())
-        _divert(self._entered[-1])
+        _recorders.append(self._entered[-1])
         return self._entered[-1]
 
     def __exit__(self, *_: object) -> None:
-        _restore(self._entered.pop())
+        _end_recording(self._entered.pop())
 
 
-def _divert(recorder: Recorder) -> None:
-    _recorders.append(recorder)
-
-
-def _restore(recorder: Recorder) -> None:
+def _end_recording(recorder: Recorder) -> None:
     _recorders[:] = [other for other in _recorders if other is not recorder]
 
 
@@ -1728,12 +1716,12 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
         def begin(self, item: pytest.Item) -> Recorder:
             if self.recorder is None:
                 self.recorder = recorder = Recorder()
-                _divert(recorder)
+                _recorders.append(recorder)
                 item.addfinalizer(lambda: self.end(recorder))
             return self.recorder
 
         def end(self, recorder: Recorder) -> None:
-            _restore(recorder)
+            _end_recording(recorder)
             self.recorder = None
 
     _silence(pluginmanager.get_plugin("pytestconfig"), pytest.MonkeyPatch())
@@ -1754,7 +1742,7 @@ class _Unread(Recorder):
 def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
     """Send nothing in this run: not from this copy of the file, nor from others, nor in child processes."""
     unread = _Unread()
-    _divert(unread)
+    _recorders.append(unread)
     environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
     environment.setenv("GIVENOTICE_DISABLED", "1")
     for module in list(sys.modules.values()):  # a copy that was imported before has read it already
@@ -1762,7 +1750,7 @@ def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
         if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
             names["DISABLED"] = True
     config.add_cleanup(environment.undo)
-    config.add_cleanup(lambda: _restore(unread))
+    config.add_cleanup(lambda: _end_recording(unread))
 
 
 # --- In the shell -------------------------------------------------------------------------------------

@@ -1375,6 +1375,7 @@ def redirecting(location: str) -> Callable[[Any, Heard], None]:
 def test_no_secret_is_ever_in_a_record(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert givenotice.flush(30)
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(givenotice, "TIMEOUT", 0.2)
     secrets = f"?token={SECRET}&token_auth={SECRET}&idsite=1&rec=1#{SECRET}"
@@ -1389,9 +1390,10 @@ def test_no_secret_is_ever_in_a_record(
                     for path in ("/", "/matomo.php"):
                         assert givenotice.push(uri.replace("://", f"://user:{SECRET}@") + path + secrets)
             assert givenotice.flush(30)
-    levels = {record.levelname for record in caplog.records if record.name == "givenotice"}
-    assert levels >= {"DEBUG", "WARNING"}  # INFO, too, where a test before has filled the queue
-    assert len([record for record in caplog.records if record.levelname == "DEBUG"]) == 24
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert {level for level, _ in told} >= {"DEBUG", "WARNING"}
+    # A test before may have left a line to be written of a notice that push did not take.
+    assert len([text for level, text in told if level == "DEBUG" and text.startswith("http")]) == 24
     for record in caplog.records:
         assert SECRET not in repr(vars(record))
     assert SECRET not in caplog.text
