@@ -1967,6 +1967,8 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = False  # one that prints could crash the end of the interpreter
+        base = ""
+        failure: OSError | None = None
 
         def handle_error(self, *_: object) -> None: ...  # of a client that sends nonsense, or leaves
 
@@ -1976,7 +1978,6 @@ def _receiver(host: str, port: int, show: Any) -> Any:
 
     lock, server = allocate_lock(), Server((host, port), Handler)
     server.base = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
-    server.failure = None
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
 
