@@ -737,8 +737,8 @@ class _Destination:
         self.waiting: deque[tuple[str, _Epoch]] = deque()  # senders take from it
         self.senders: set[_Sender] = set()
         self.received = 0  # notices, ever
-        self.begun = 0  # requests, at the last look
-        self.look = 0.0  # monotonic time of the next one
+        self.begun = 0  # notices that senders had taken at the last look
+        self.look = 0.0  # monotonic time of the next look
         self.answered = False
 
     def most(self) -> int:
@@ -756,7 +756,7 @@ class _Destination:
         if senders and (not self.crowded() or now < self.look):
             return 0
         begun, self.look = self.received - len(self.waiting), now + LOOK
-        waits = begun - self.begun < senders
+        waits = begun - self.begun < senders  # they took less than one each: it is the server that is slow
         self.begun = begun
         return min(max(1, senders), self.most() - senders) if waits or not senders else 0
 
@@ -782,7 +782,8 @@ class _Dispatcher:
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
         self.counting = threading.RLock()  # for stats, which a signal handler may call
-        self.held = self.sent = self.failed = self.dropped = 0
+        self.sent = self.failed = self.dropped = 0
+        self.held = 0  # notices that were read from the inbox, and are not yet one of these
         self.epochs: deque[_Epoch] = deque([_Epoch()])
         self.destinations: dict[str, _Destination] = {}
         self.endpoints: dict[str, _Matomo] = {}
@@ -993,10 +994,12 @@ class _Dispatcher:
         _release(self.bell)
         self.cut_all()  # the dispatcher, too, may be sending, where no thread could be started
         # With the role this thread is the dispatcher from now on. It never gives it back.
-        taken, used = self.role.acquire(True, max(0.0, deadline - monotonic())), -1.0
-        # An import that is left behind can crash the process, or hang it. Wait as long as it goes on.
-        while not taken and self.network.loads() and process_time() > used + 0.001:
-            used = process_time() if monotonic() < deadline + 4 * LOADING else _FOREVER
+        taken = self.role.acquire(True, max(0.0, deadline - monotonic()))
+        # An import that is left behind can crash the process, or hang it. Wait as long as it goes on: as the
+        # process uses its processor.
+        used, last = -1.0, deadline + 4 * LOADING
+        while not taken and self.network.loads() and process_time() > used + 0.001 and monotonic() < last:
+            used = process_time()
             taken = self.role.acquire(True, LOADING)
         limit = monotonic() + LOADING
         self.cut_all()
@@ -1096,7 +1099,7 @@ class _Network:
     def __init__(self) -> None:
         self.loading = threading.RLock()
         self.context: Any = None
-        self.proven = False  # a server has answered over it
+        self.served = False  # a server has answered over it
         self.suspect = False  # it may have been made in a bad moment
         self.retry = 0.0  # monotonic time from which another one is made then
 
@@ -1125,13 +1128,13 @@ class _Network:
 
         begin, first = monotonic(), self.context is None
         self.context = ssl._create_default_https_context()  # what PEP 476 has programs replace
-        self.proven = self.suspect = False
+        self.served = self.suspect = False
         self.retry = 0.0 if first else monotonic() + 4 * (monotonic() - begin)  # it takes 20 ms
 
     def learn(self, report: _Report) -> None:
         """Suspect the context after a failed handshake, and, before it has served, after any failure."""
-        self.proven |= report.answered
-        self.suspect |= report.tls_failed or not self.proven
+        self.served |= report.answered
+        self.suspect |= report.tls_failed or not self.served
 
     def tls(self) -> Any:
         with self.loading:
