@@ -210,7 +210,10 @@ def _idna(name: str) -> str:
 
 def _encode(text: str) -> str:
     """Percent-encode what a URI cannot hold; what is encoded already stays as it is."""
-    head, *pieces = _utf8(text, "The URI").split(b"%")
+    data = _utf8(text, "The URI")
+    if not data.translate(None, _IN_URI):  # most often
+        return data.decode()
+    head, *pieces = data.split(b"%")
     encoded = [("%" if piece[:2] in _DECODED else "%25") + _quote(piece, _IN_URI) for piece in pieces]
     return "".join([_quote(head, _IN_URI), *encoded])
 
@@ -1147,19 +1150,19 @@ class _Network:
         from http import client
         from urllib import request
 
-        def connection(kind: Any) -> Any:
+        def connection(kind: Any, tls: bool) -> Any:
             def connect(host: str, **options: Any) -> Any:
                 made = kind(host, **options)
-                made._create_connection = dial
+                made._create_connection = lambda address, *_: dial(address, tls)
                 return made
 
             return connect
 
         handler: Any = request.AbstractHTTPHandler()
         handler.http_request = handler.https_request = handler.do_request_
-        handler.http_open = lambda req: handler.do_open(connection(client.HTTPConnection), req)
+        handler.http_open = lambda req: handler.do_open(connection(client.HTTPConnection, False), req)
         handler.https_open = lambda req: handler.do_open(
-            connection(client.HTTPSConnection), req, context=self.tls()
+            connection(client.HTTPSConnection, True), req, context=self.tls()
         )
         opener = request.OpenerDirector()
         opener.addheaders = [("User-Agent", f"givenotice/{__version__}")]
@@ -1194,7 +1197,7 @@ class _Sender:
         self.dispatcher = dispatcher
         self.destination = destination
         self.deadline = _FOREVER  # of the request under way, monotonic
-        self.grip: Any = None  # a second handle on its socket
+        self.grip: Any = None  # its socket, or a second handle on it
         self.resolving = False  # it looks up a name
         self.outcome = _Report(self)  # since the last report
         self.reported = monotonic()
@@ -1319,7 +1322,8 @@ class _Sender:
         status = 0
         for _ in range(REDIRECTS + 1):
             scheme, userinfo, host, path, query, _fragment = parts
-            request = Request(f"{scheme}://{host}{path}{query and '?' + query}", data)
+            # urllib would parse the URI once more for origin_req_host, which cookies need.
+            request = Request(f"{scheme}://{host}{path}{query and '?' + query}", data, origin_req_host=host)
             if kind:
                 request.add_header("Content-Type", kind)
             if userinfo:
@@ -1340,7 +1344,7 @@ class _Sender:
             response.begin()
         return response
 
-    def dial(self, address: tuple[str, int], *_: object) -> Any:
+    def dial(self, address: tuple[str, int], tls: bool) -> Any:
         """As socket.create_connection, with a grip on the socket; only the last address gets all the time."""
         import socket
 
@@ -1353,7 +1357,7 @@ class _Sender:
             sock = socket.socket(family, kind, protocol)
             try:
                 self.release_grip()
-                self.grip = sock.dup()  # TLS takes the descriptor of the socket itself away
+                self.grip = sock.dup() if tls else sock  # TLS takes the descriptor of the socket away
                 sock.settimeout(self.left() if left == 1 else min(self.left() / left, ADDRESS))
                 sock.connect(peer)
                 sock.settimeout(self.left())
