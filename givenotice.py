@@ -686,7 +686,7 @@ def stats() -> Stats:
 
 # --- Dispatch: the one thread that decides ------------------------------------------------------------
 #
-# Everybody else only appends to its inbox and rings: callers a notice or a flush, senders a report. The
+# Everybody else only appends and rings: callers a notice or a flush to its inbox, senders a report. The
 # dispatcher alone sorts notices, starts senders, cuts requests off, counts and logs. It alone writes the
 # attributes of _Dispatcher, _Destination and _Epoch, where a comment does not say otherwise; so nothing of
 # it needs a lock, but for `stats`, which reads it from other threads.
@@ -718,7 +718,7 @@ class _Epoch:
 
 
 class _Report:
-    """What became of some notices. Their sender writes it, and then puts it into the inbox."""
+    """What became of some notices. Their sender writes it, and then hands it in."""
 
     def __init__(self, sender: _Sender) -> None:
         self.sender = sender
@@ -774,8 +774,9 @@ class _Dispatcher:
     def __init__(self) -> None:
         self.pid = os.getpid()
         # What callers write: by single operations that a signal handler, or another thread, cannot break.
-        self.inbox: deque[Any] = deque()  # of URIs, and of what has a method `enter`
-        self.awake = _flag()  # 1: the dispatcher will look at the inbox without a ring
+        self.inbox: deque[Any] = deque()  # of URIs and flushes, in order
+        self.reports: deque[_Report | _Dropped] = deque()
+        self.awake = _flag()  # 1: the dispatcher will look at both without a ring
         self.bell = allocate_lock()  # locked: nobody rang
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
@@ -801,10 +802,15 @@ class _Dispatcher:
 
     # Callers: append first, then look. So nothing is overlooked.
 
-    def put(self, item: Any) -> bool:
+    def put(self, item: str | _Flush) -> bool:
         """Append to the inbox without waiting. False if no thread can be started to look at it."""
         self.inbox.append(item)
         return bool(self.awake[0]) or self.ring()
+
+    def report(self, item: _Report | _Dropped) -> None:
+        self.reports.append(item)
+        if not self.awake[0]:
+            self.ring()
 
     def ring(self) -> bool:
         """Wake the dispatcher, or start its thread."""
@@ -829,8 +835,8 @@ class _Dispatcher:
     def drop(self, reason: _Dropped) -> None:
         """Count a notice that was not taken, and have the dispatcher log it where there is a log."""
         next(self.drops)
-        if "logging" in sys.modules and not self.stop and len(self.inbox) < BACKLOG + 1000:
-            self.put(reason)
+        if "logging" in sys.modules and not self.stop and len(self.reports) < BACKLOG + 1000:
+            self.report(reason)
 
     def stats(self) -> Stats:
         with self.counting:
@@ -851,7 +857,7 @@ class _Dispatcher:
             busy = monotonic()
             while not self.stop:
                 self.awake[0] = 1
-                self.read_inbox()
+                self.read()
                 pause, now = self.assign(), monotonic()
                 if self.held:
                     busy = now
@@ -859,17 +865,24 @@ class _Dispatcher:
                     break
                 if now >= deadline:
                     break
-                self.awake[0] = 0
-                if not self.inbox:
-                    self.bell.acquire(True, max(0.0, min(pause, deadline - now)))
+                self.rest(min(pause, deadline - now))
         finally:
             _release(self.role)
             # Only now: a caller that saw the role taken has set the flag before.
             self.awake[0] = 0
-            if self.inbox and not self.stop and deadline == _FOREVER:  # it came at the last moment
+            if (self.inbox or self.reports) and not self.stop and deadline == _FOREVER:  # at the last moment
                 self.ring()
 
-    def read_inbox(self) -> None:
+    def rest(self, seconds: float) -> None:
+        """Wait until somebody rings; at most *seconds*."""
+        self.awake[0] = 0
+        if not (self.inbox or self.reports):
+            self.bell.acquire(True, max(0.0, seconds))
+
+    def read(self) -> None:
+        """Take in what was handed in until now."""
+        for _ in range(len(self.reports)):
+            self.reports.popleft().enter(self)
         for _ in range(len(self.inbox)):
             with self.counting:
                 item = self.inbox.popleft()
@@ -956,7 +969,7 @@ class _Dispatcher:
 
     # Forks, and the exit.
 
-    def rest(self) -> None:
+    def retire(self) -> None:
         """End the thread of an idle dispatcher: from 3.12 on, Python warns of a fork beside threads."""
         if self.held or self.inbox or self.stop or not self.role.locked():
             return
@@ -967,7 +980,7 @@ class _Dispatcher:
             if sys.version_info >= (3, 12):
                 sleep(0.002)  # the system counts a thread until it is gone
         self.leave = False
-        if self.inbox:  # who pushed while the role was held here has rung in vain
+        if self.inbox or self.reports:  # who pushed while the role was held here has rung in vain
             self.ring()
 
     def close(self) -> None:
@@ -1011,12 +1024,10 @@ class _Dispatcher:
             end = deadline if all(sender.resolving for sender in self.senders) else limit
             if monotonic() >= end:
                 break
-            self.awake[0] = 0
-            if not self.inbox:
-                self.bell.acquire(True, max(0.0, end - monotonic()))
-            self.read_inbox()
+            self.rest(end - monotonic())
+            self.read()
         if taken:
-            self.read_inbox()
+            self.read()
             self.give_up()
         # Also a thread that was started and does not run yet would crash the process.
         while taken and len(self.threads) > len(self.senders) and monotonic() < limit:
@@ -1252,7 +1263,7 @@ class _Sender:
 
     def report(self) -> None:
         report, self.outcome, self.reported = self.outcome, _Report(self), monotonic()
-        self.dispatcher.put(report)
+        self.dispatcher.report(report)
 
     def take(self) -> list[tuple[str, _Epoch, Parts]]:
         """The notices for the next request, from the head of the queue."""
@@ -1507,7 +1518,7 @@ def _finalize_in_multiprocessing(dispatcher: _Dispatcher) -> None:
 
 def _before_fork() -> None:
     """End an idle dispatcher's thread. Wait for an import: it would hang the child."""
-    _dispatcher.rest()
+    _dispatcher.retire()
     _dispatcher.network.loading.acquire(True, LOADING / 2)
 
 

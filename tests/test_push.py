@@ -1412,6 +1412,25 @@ def test_each_of_many_origins_and_endpoints_has_its_lines(
     )
 
 
+def test_what_push_does_not_take_leaves_room_for_what_it_takes() -> None:
+    with answering() as origin:
+        ended = script(
+            """
+            import logging, sys, givenotice
+            logging.getLogger("givenotice").setLevel(logging.DEBUG)
+            given = 0
+            for _ in range(20):
+                given += sum(givenotice.push(uri) for uri in [*["x"] * 1000, sys.argv[1]])
+                givenotice.flush(30)
+            print(given)
+            """,
+            origin.base,
+            GIVENOTICE_BACKLOG="5",
+        )
+    assert ended.out == "20\n"
+    assert len(origin.heard) == 20
+
+
 def test_the_logger_has_a_null_handler() -> None:
     with refusing() as base:
         assert givenotice.push(base)
