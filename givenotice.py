@@ -119,9 +119,10 @@ _IN_URI = _UNRESERVED + b"!$&'()*+,;=:@/?"  # 3.3, 3.4
 _ENCODED = [f"%{byte:02X}" for byte in range(256)]
 _HEX = "0123456789ABCDEFabcdef"
 _DECODED = {(high + low).encode(): bytes([int(high + low, 16)]) for high in _HEX for low in _HEX}
-_C0_AND_SPACE = "".join(map(chr, range(33)))
 _CONTROLS = frozenset(map(chr, [*range(32), *range(127, 160)]))
+_ENDS = "".join(map(chr, range(33)))  # what is taken off at both ends: C0 characters and space
 _PLAIN = (str, int, float, bool)  # the types of most values, found quickly
+_NOT_SEVERAL = ("encode", "hex", "geturl", "unsplit", "render_as_string", "url")  # of text, bytes, URLs
 _HINT = "Pass a str, bytes, a number, a datetime with a time zone, or a list of those."
 # What IDNA 2003 loses and browsers keep, or the other way round: sharp s, final sigma, joiners; characters
 # that nobody sees; and five whose decomposition was corrected later.
@@ -146,7 +147,7 @@ def _split(uri: str) -> Parts:
     """The parts of an absolute http(s) URI, normalised as a browser does."""
     if not issubclass(type(uri), str):
         raise TypeError(f"The URI must be a str, not {type(uri).__name__}.")
-    uri = str.strip(uri, _C0_AND_SPACE)
+    uri = str.strip(uri, _ENDS)
     if not _CONTROLS.isdisjoint(uri):
         raise ValueError("The URI must not contain control characters.")
     scheme, slashes, rest = uri.partition("://")
@@ -259,14 +260,14 @@ def _pairs(name: str, value: Any) -> list[str]:
     try:
         values = [] if value is None else list(value) if _is_several(type(value)) else [value]
     except Exception:  # a class of somebody else may raise anything
-        raise TypeError(f"{what} must not be a sequence that cannot be read.") from None
+        raise TypeError(f"{what} is a sequence that cannot be read.") from None
     return [f"{key}={_quote(_utf8(_text(item, what), what), _UNRESERVED)}" for item in values]
 
 
 def _is_several(kind: type) -> bool:
     """Whether it is a sequence of values, not of characters, of bytes, or of the parts of a URL."""
     sequence = kind not in _PLAIN and (issubclass(kind, Sequence) or _is(kind, "array", "array"))
-    return sequence and not any(hasattr(kind, name) for name in ("encode", "hex", "geturl"))
+    return sequence and not any(hasattr(kind, name) for name in _NOT_SEVERAL)
 
 
 def _text(value: Any, what: str) -> str:
@@ -274,10 +275,12 @@ def _text(value: Any, what: str) -> str:
     kind = type(value)
     if kind is float and value - value == 0:
         return repr(value)
-    if kind not in _PLAIN and _is(kind, "enum", "Enum"):
-        return _text(value.value, what)
-    wrong = "must be a finite number"
+    wrong = "has a value that cannot be read"
     try:
+        if kind not in _PLAIN and _is(kind, "enum", "Enum"):
+            value = value.value
+            kind = type(value)
+        wrong = "must be a finite number"
         if issubclass(kind, str):
             return str.__str__(value)
         if issubclass(kind, bytes):
@@ -292,9 +295,12 @@ def _text(value: Any, what: str) -> str:
         if _is(kind, "uuid", "UUID"):
             return str(value)
         number = hasattr(kind, "__index__") or hasattr(kind, "__float__")
-        if number and not hasattr(kind, "encode") and value.__class__ is kind:  # no text, no proxy of one
+        if number and hasattr(kind, "__iter__"):  # an array, perhaps of one value without a dimension
+            if getattr(value, "shape", None) == () and not _is(kind, "numpy.ma", "MaskedArray"):
+                return _text(value.item(), what)
+        elif number and not hasattr(kind, "encode") and value.__class__ is kind:  # no text, no proxy of one
             return _digits(value, kind)
-    except TypeError:  # an array, which only some numbers fill
+    except TypeError:
         pass
     except Exception:
         raise ValueError(f"{what} {wrong}.") from None
@@ -313,12 +319,14 @@ def _seconds(value: Any) -> str:
 
 
 def _digits(value: Any, kind: Any) -> str:
-    """A finite number of any library."""
-    if hasattr(kind, "__index__") and not hasattr(kind, "__iter__"):  # an array of floats has it, and raises
+    """A finite number of any library. Raises TypeError for what is more than one number."""
+    if _is(kind, "numpy", "timedelta64") or _is(kind, "numpy", "complexfloating"):
+        raise ValueError  # they are more than their float tells
+    if hasattr(kind, "__index__"):
         return int.__repr__(kind.__index__(value))
     number = value if _is(kind, "decimal", "Decimal") else kind.__float__(value)
-    if number - number != 0 or _is(kind, "numpy", "timedelta64") or _is(kind, "numpy", "complexfloating"):
-        raise ValueError  # the last two are more than their float tells
+    if number - number != 0:
+        raise ValueError
     return str(number)
 
 
@@ -333,6 +341,7 @@ def _is(kind: type, module: str, name: str) -> bool:
 _DAY = 86_400  # seconds; Matomo takes an older time only with a token
 _OLDEST = 20 * 365 * _DAY  # seconds; an older time it ignores
 _AHEAD = 900  # seconds that a clock may be ahead of Matomo's
+_PHP_SPACE = " \t\n\r\0\x0b"  # what its trim takes off
 _ANY = (float, float("-inf"), float("inf"))
 # What Matomo can store: the kind of a parameter with its range, or its length in bytes. It cuts anything
 # else, stores nothing, or refuses it with the whole bulk request. Parameters that are not here all pass.
@@ -377,7 +386,7 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
     own: dict[str, Value] = {"idsite": idsite, "rec": 1, "send_image": 0, "url": url}
     for name in [name for name in own if name in params]:
         raise TypeError(f"Parameter {name!r} is set by matomo_uri itself.")
-    if params.get("e_c") is not None and params.get("ca") is None:
+    if _pairs("e_c", params.get("e_c")) and params.get("ca") is None:
         params["ca"] = 1
     base, mark, query = build_uri(endpoint).partition("#")[0].partition("?")
     path = base.partition("://")[2].partition("/")[2]
@@ -390,7 +399,7 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
 def _checked(query: str) -> dict[str, str]:
     """The numbers of *query*, without white space. Raises ValueError for what Matomo would change."""
     pairs = [part.partition("=") for part in query.split("&")]
-    values = {_decode(name): _decode(value).strip() for name, _, value in pairs}  # the last one counts
+    values = {_decode(name): _decode(value).strip(_PHP_SPACE) for name, _, value in pairs}  # the last counts
     for name, wrong in _faults(values):
         raise ValueError(f"Parameter {name!r} {wrong}.")
     return {name: text for name, text in values.items() if _REFERENCE.get(name, (str,))[0] is not str}
@@ -399,9 +408,9 @@ def _checked(query: str) -> dict[str, str]:
 def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What Matomo would refuse or change: the names of parameters, each with a sentence about it."""
     for name, (kind, least, most) in _REFERENCE.items():
-        wish = _wish(values[name], kind, least, most) if name in values else ""
-        if wish:
-            yield name, f"must {wish}"
+        needed = _needed(values[name], kind, least, most) if name in values else ""
+        if needed:
+            yield name, f"must {needed}"
     for name in ("e_c", "e_a"):
         if values.keys() & {"e_c", "e_a"} and not values.get(name):
             yield name, "must not be empty: an event has both e_c and e_a"
@@ -409,7 +418,7 @@ def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     if values.get("c_i") and actions[:1] in (["link"], ["download"]):  # a click on content has both
         actions = [name for name in actions if name != "c_n"]
     for name in actions[1:]:
-        yield name, f"must not be beside {actions[0]!r}: a request is for one action"
+        yield name, f"must not be beside {actions[0]!r}: a request records one action"
     if int(values.get("ca", 0)) and not any(values.get(name) for name in _CUSTOM):
         yield "ca", "must not be 1 for a page view"
     token = bool(values.get("token_auth"))
@@ -418,14 +427,14 @@ def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     age = _age(values.get("cdt")) + int(values.get("cdo", 0))
     name = "cdt" if "cdt" in values else "cdo"
     if age < -_AHEAD:
-        yield name, "must be seconds, and not in the future; Matomo would take its own time"
+        yield name, "must be seconds, and not in the future; Matomo would use the current time"
     if age >= _DAY and not token:
         yield name, "is older than 24 hours, which needs token_auth"
     if age >= _OLDEST:
-        yield name, "is older than 20 years; Matomo would take its own time"
+        yield name, "is older than 20 years; Matomo would use the current time"
 
 
-def _wish(text: str, kind: object, least: float, most: float) -> str:
+def _needed(text: str, kind: object, least: float, most: float) -> str:
     """What Matomo can store in place of *text*; nothing if it can store it."""
     if kind is str:
         return "" if len(text.encode()) <= most else f"have at most {most:,} bytes"
@@ -433,7 +442,7 @@ def _wish(text: str, kind: object, least: float, most: float) -> str:
         return "" if len(text) == most and set(text) <= set(_HEX) else f"have {most} hexadecimal digits"
     number = _number(text)
     if number is None:
-        return "be a finite number, with a dot"
+        return "be a finite number, with a decimal point"
     if least <= number <= most and (kind is float or text.isdigit()):
         return ""
     return f"be {'an integer' if kind is int else 'a number'} from {least:,} to {most:,}"
@@ -473,23 +482,26 @@ def _age(cdt: str | None) -> float:
 def _endpoint(uri: str) -> str | None:
     """The Matomo endpoint that *uri* is a tracking request for, else None."""
     base, _, query = uri.partition("#")[0].partition("?")
-    query = f"&{query}"
-    return base if "&idsite=" in query and "&rec=" in query else None
+    names = f"&{query}"
+    if "%" in query and not ("&idsite=" in names and "&rec=" in names):  # its letters may be encoded
+        names = "".join([f"&{_decode(part.partition('=')[0])}=" for part in query.split("&")])
+    return base if "&idsite=" in names and "&rec=" in names else None
+
+
+def _last(query: str, wanted: str) -> str:
+    """The value of a parameter that counts, encoded as it stands there; "" if there is none."""
+    pairs = [part.partition("=") for part in query.split("&")]
+    return next((value for name, _, value in reversed(pairs) if _decode(name) == wanted), "")
 
 
 def _token(query: str) -> str:
-    """The token in a query, encoded as it stands there; "" if there is none."""
     # Somebody may have encoded letters of the name.
-    if "token_auth" not in (_decode(query) if "%" in query else query):
-        return ""
-    pairs = [part.partition("=") for part in query.split("&")]
-    return next((value for name, _, value in reversed(pairs) if _decode(name) == "token_auth"), "")
+    return _last(query, "token_auth") if "token_auth" in (_decode(query) if "%" in query else query) else ""
 
 
 def _site(query: str) -> tuple[str, str]:
     """What decides whether Matomo accepts a notice: the site and the token."""
-    sites = [part[len("idsite=") :] for part in query.split("&") if part.startswith("idsite=")]
-    return "".join(sites[-1:]), _token(query)
+    return _last(query, "idsite"), _token(query)
 
 
 def _bulk_body(queries: list[str]) -> tuple[bytes, str]:
@@ -631,6 +643,10 @@ def _origin(uri: str) -> str:
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
 
 
+def _default_uri() -> str:
+    return os.environ.get("GIVENOTICE_URI", "").strip(_ENDS)
+
+
 class _Dropped(Exception):
     """Why a notice was not taken, in words that may be logged."""
 
@@ -644,7 +660,9 @@ def _check_and_push(uri: Any, params: dict[str, Any]) -> bool:
         if DISABLED:
             raise _Dropped("givenotice is disabled")
         if uri is None:
-            uri = os.environ.get("GIVENOTICE_URI", "")
+            uri = _default_uri()
+            if not uri:
+                raise _Dropped("GIVENOTICE_URI is not set")
         uri = build_uri(uri, **params)
         if dispatcher.stop:
             raise _Dropped("the process has ended")
@@ -814,7 +832,7 @@ class _Dispatcher:
 
     def ring(self) -> bool:
         """Wake the dispatcher, or start its thread."""
-        if self.pid != os.getpid():  # a fork that passed the hooks by: the last item is the child's own
+        if self.pid != os.getpid():  # a fork did not run the hooks: the last item is the child's own
             return _own_dispatcher().put(self.inbox.pop())
         rung = False
         try:
@@ -1486,7 +1504,7 @@ def _release(lock: Any) -> None:
 
 
 def _flag() -> Any:
-    """A byte that is 0 in a forked child, also where a fork passed the hooks by (on Linux)."""
+    """A byte that is 0 in a forked child, also where a fork did not run the hooks (on Linux)."""
     try:
         from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 
@@ -1498,7 +1516,7 @@ def _flag() -> Any:
 
 
 def _own_dispatcher() -> _Dispatcher:
-    """The dispatcher of this process, also where a fork passed the hooks by."""
+    """The dispatcher of this process, also where a fork did not run the hooks."""
     if _dispatcher.pid != os.getpid():
         _after_fork_in_child()
     return _dispatcher
@@ -1533,7 +1551,7 @@ def _after_fork_in_child() -> None:
 
 
 if "_dispatcher" not in globals():  # else the module is reloaded, and what waits, and the hooks, are there
-    _recorders: list[Recorder] = []
+    _recorders: dict[int, Recorder] = {}  # by id, as recorders are equal if their notices are
     _dispatcher = _Dispatcher()
     atexit.register(_at_exit)
     if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
@@ -1610,26 +1628,29 @@ class recording:
         self._entered: list[Recorder] = []
 
     def __enter__(self) -> Recorder:
-        self._entered.append(Recorder())
-        _recorders.append(self._entered[-1])
+        self._entered.append(_divert(Recorder()))
         return self._entered[-1]
 
     def __exit__(self, *_: object) -> None:
-        _end_recording(self._entered.pop())
+        _restore(self._entered.pop())
 
 
-def _end_recording(recorder: Recorder) -> None:
-    _recorders[:] = [other for other in _recorders if other is not recorder]
+def _divert(recorder: Recorder) -> Recorder:
+    return _recorders.setdefault(id(recorder), recorder)
+
+
+def _restore(recorder: Recorder) -> None:
+    _recorders.pop(id(recorder), None)
 
 
 def _record(uri: str | None, params: dict[str, Any]) -> bool:
     """The sink of tests. Without a URI the parameters are recorded alone: tests need no environment."""
     if uri is None:
-        uri = os.environ.get("GIVENOTICE_URI") or None
+        uri = _default_uri() or None
     if uri is None and not params:
         return False
     notice = Notice(f"?{_set('', params)}" if uri is None else build_uri(uri, **params))
-    for recorder in _recorders[-1:]:  # none, if the last recording ended just now
+    for recorder in list(_recorders.values())[-1:]:  # none, if the last recording ended just now
         recorder.append(notice)
         return True
     return False
@@ -1733,13 +1754,12 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
         def begin(self, item: pytest.Item) -> Recorder:
             if self.recorder is None:
-                self.recorder = recorder = Recorder()
-                _recorders.append(recorder)
+                self.recorder = recorder = _divert(Recorder())
                 item.addfinalizer(lambda: self.end(recorder))
             return self.recorder
 
         def end(self, recorder: Recorder) -> None:
-            _end_recording(recorder)
+            _restore(recorder)
             self.recorder = None
 
     _silence(pluginmanager.get_plugin("pytestconfig"), pytest.MonkeyPatch())
@@ -1759,8 +1779,7 @@ class _Unread(Recorder):
 
 def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
     """Send nothing in this run: not from this copy of the file, nor from others, nor in child processes."""
-    unread = _Unread()
-    _recorders.append(unread)
+    unread = _divert(_Unread())
     environment.delenv("GIVENOTICE_URI", raising=False)  # tests see the same at each desk
     environment.setenv("GIVENOTICE_DISABLED", "1")
     for module in list(sys.modules.values()):  # a copy that was imported before has read it already
@@ -1768,7 +1787,7 @@ def _silence(config: Any, environment: pytest.MonkeyPatch) -> None:
         if "matomo_uri" in names and "EXIT_TIMEOUT" in names:
             names["DISABLED"] = True
     config.add_cleanup(environment.undo)
-    config.add_cleanup(lambda: _end_recording(unread))
+    config.add_cleanup(lambda: _restore(unread))
 
 
 # --- In the shell -------------------------------------------------------------------------------------
@@ -1783,24 +1802,25 @@ there is none. Whatever follows -- is an argument.
 options:
   -t, --timeout SECONDS   for the whole run (default: 5)
   -v, --verbose           write a line for each notice to stderr
-  -q, --quiet             write nothing to stderr unless an argument is wrong
-  -f, --fail              exit with 1 if a notice was not delivered
+  -q, --quiet             write nothing but errors to stderr
+  -f, --fail              exit with 1 if a notice was not delivered, or if
+                          there is no URI
   -n, --dry-run           print the URIs without their tokens; send nothing
   -V, --version           print the version
   -h, --help              print this help
   --listen [[HOST:]PORT]  receive notices and print them, until Ctrl-C
                           (default: 127.0.0.1:8000)
-  --demo                  push notices to a receiver of its own, and show them
+  --demo                  send notices to a receiver of its own, and show them
 
 environment:
   GIVENOTICE_URI          the URI where none is given
   GIVENOTICE_DISABLED     1: send nothing
   GIVENOTICE_TIMEOUT      the default of --timeout; GIVENOTICE_EXIT_TIMEOUT is
                           not used
-  GIVENOTICE_BACKLOG      the number of notices at most (default: 10,000)
+  GIVENOTICE_BACKLOG      the most notices at once (default: 10,000)
 
 exit status:
-  0    otherwise, even if a notice was not delivered or there is no URI
+  0    delivered; without -f also if not delivered, or if there is no URI
   1    not delivered, and -f was given; or stdout cannot be written to
   2    an argument is wrong
   130  Ctrl-C
@@ -1854,23 +1874,26 @@ def _command(argv: list[str]) -> int:
         if "help" in options or "version" in options:
             print(_HELP if "help" in options else f"givenotice {__version__}\n", end="")
             return 0
+        if arguments and options.keys() & {"demo", "listen"}:
+            raise ValueError("There must be no arguments beside --listen and --demo.")
         if "demo" in options:
             return _demo()
         return _listen(options["listen"]) if "listen" in options else _give_notice(options, arguments)
     except GetoptError as error:  # its text has the whole option
-        sentence = f"Option {_head(error.opt)}: {error.msg.partition(f'-{error.opt} ')[2]}."
+        dashes = "-" if len(error.opt) == 1 else "--"
+        sentence = f"Option {dashes}{_head(error.opt)} {error.msg.partition(f'-{error.opt} ')[2]}."
     except (ValueError, TypeError) as error:
         sentence = str(error)
     _tell(f"{_HELP.partition(chr(10))[0]}\ngivenotice: error: {sentence}")
     return 2
 
 
-def _head(argument: str) -> str:
-    """What an error may show of *argument*: beyond its first name there may be a secret."""
+def _head(option: str) -> str:
+    """What an error may show of *option*: behind its name there may be a secret."""
     import re
 
-    name = re.split(r"[^\w.-]", argument)[0]
-    return ascii(name) + "..." * (name != argument)
+    name = re.split(r"[^\w.-]", option, maxsplit=1, flags=re.ASCII)[0]
+    return name + "..." * (name != option)
 
 
 def _give_notice(options: dict[str, str], arguments: list[str]) -> int:
@@ -1878,7 +1901,7 @@ def _give_notice(options: dict[str, str], arguments: list[str]) -> int:
     timeout = _number(options.get("timeout", str(TIMEOUT)))
     if timeout is None or not 0 <= timeout < threading.TIMEOUT_MAX:
         raise ValueError("The timeout must be a number of seconds, 0 or more.")
-    configured = _escape(os.environ.get("GIVENOTICE_URI", ""))
+    configured = _escape(_default_uri())
     try:
         uris = uris or [build_uri(configured)]
     except ValueError as error:  # a script goes on where nothing is configured
@@ -1899,16 +1922,14 @@ def _sort_arguments(arguments: list[str]) -> tuple[list[str], dict[str, list[str
     """The URIs, and the parameters."""
     uris: list[str] = []
     params: dict[str, list[str]] = {}
-    for argument in arguments:
+    for number, argument in enumerate(arguments, 1):
         name, equals, value = argument.partition("=")
-        if argument.lower().startswith(("http://", "https://")):
+        if argument.lstrip(_ENDS).lower().startswith(("http://", "https://")):
             uris.append(_escape(argument))
         elif equals and not set(name) & set("/?"):
             params.setdefault(name, []).append(value)
         else:
-            raise ValueError(
-                f"Argument {_head(argument)} is neither NAME=VALUE nor a URI with http:// or https://."
-            )
+            raise ValueError(f"Argument {number} is neither NAME=VALUE nor a URI with http:// or https://.")
     return uris, params
 
 
@@ -1918,14 +1939,13 @@ def _escape(text: str) -> str:
 
 
 def _build(uri: str, params: dict[str, list[str]]) -> str:
-    """As `build_uri`, and with values that are not UTF-8."""
-    odd = {name: values for name, values in params.items() if _escape("".join(values)) != "".join(values)}
-    uri, mark, fragment = build_uri(uri, **{**params, **dict.fromkeys(odd)}).partition("#")
-    for name, values in odd.items():
-        key = _quote(name.encode(), _UNRESERVED)
-        for value in values:
-            uri += f"{'&' if '?' in uri else '?'}{key}={_quote(os.fsencode(value), _UNRESERVED)}"
-    return uri + mark + fragment
+    """As `build_uri`, and with values that are not UTF-8: words stand for them meanwhile."""
+    odd = {value for values in params.values() for value in values if _escape(value) != value}
+    words = {value: os.urandom(8).hex() for value in odd}
+    uri = build_uri(uri, **{name: [words.get(value, value) for value in params[name]] for name in params})
+    for value, word in words.items():
+        uri = uri.replace(word, _quote(os.fsencode(value), _UNRESERVED))
+    return uri
 
 
 def _log_to_stderr() -> None:
@@ -1945,7 +1965,7 @@ def _send_all(uris: list[str], timeout: float) -> bool:
     TIMEOUT, EXIT_TIMEOUT = timeout, 0.0
     for uri in uris:
         push(uri)
-    flush(timeout)
+    flush(timeout + 0.1)  # seconds more: a request that is out of time says so itself
     _at_exit()
     return stats().sent == len(uris)
 
@@ -2013,7 +2033,7 @@ def _read(query: str, body: bytes, kind: str) -> tuple[str, list[str], bytes]:
         is_form = not text or (_FORM in kind.lower() and text.lstrip()[:1] not in tuple('{[<-"'))
     notice = f"{query}&{text}".strip("&") if is_form else query
     gif = _GIF if "rec=1" in notice and "send_image=0" not in notice else b""
-    return "" if is_form else ", the body is no form and not shown", [notice], gif
+    return "" if is_form else ", the body is not shown: it is no form", [notice], gif
 
 
 def _show(asked: str, told: str, notices: Sequence[str]) -> None:
@@ -2046,16 +2066,17 @@ def _listen(address: str) -> int:
     try:
         server = _receiver(host.strip("[]") or "127.0.0.1", int(port), _show)
         print(f"Listening on {server.base}/ until Ctrl-C.")
-        print("The value of token_auth is masked, no other secret is.", flush=True)
+        print("The value of token_auth is masked; other secrets are not.", flush=True)
         while not server.failure:
             sleep(0.2)  # seconds: the signal may reach another thread, and does not end it then
         raise server.failure
     except KeyboardInterrupt:
         return 0
-    except OSError as error:
+    except (OSError, UnicodeError, TypeError) as error:  # the last two for a host that is none
         if server:
             raise
-        raise ValueError(f"Cannot listen on {address!a}: {error.strerror}.") from None
+        why = getattr(error, "strerror", None) or "no valid host"
+        raise ValueError(f"Cannot listen on {address!a}: {why}.") from None
     finally:
         if server:
             server.end()

@@ -10,13 +10,13 @@ import re
 import time
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
@@ -269,6 +269,24 @@ class Loud(str, enum.Enum):
     YES = "yes!"
 
 
+class Secretive(enum.Enum):
+    ONE = 1
+
+    @property
+    def value(self) -> Any:
+        raise OSError("secret")
+
+
+class Address(NamedTuple):
+    """As the URL objects of urllib3 and SQLAlchemy: a tuple of parts, the password among them."""
+
+    user: str = "secret"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.user}@h.example/"
+
+
 class OddInt(int):
     def __repr__(self) -> str:
         return "odd"
@@ -448,7 +466,8 @@ def test_a_base_is_normalised_and_its_parameters_set(base: str, values: dict[str
         (Fraction(10**400), ValueError, "Parameter 'x' must be a finite number."),
         (Infinite(), ValueError, "Parameter 'x' must be a finite number."),
         (Broken(), ValueError, "Parameter 'x' must be a finite number."),
-        (Unreadable(), TypeError, "Parameter 'x' must not be a sequence that cannot be read."),
+        (Secretive.ONE, ValueError, "Parameter 'x' has a value that cannot be read."),
+        (Unreadable(), TypeError, "Parameter 'x' is a sequence that cannot be read."),
     ],
 )  # fmt: skip
 def test_a_refused_value_is_named_by_its_parameter(value: Any, error: type[Exception], sentence: str) -> None:
@@ -471,6 +490,7 @@ def test_a_refused_value_is_named_by_its_parameter(value: Any, error: type[Excep
         lambda: Path("secret"),
         lambda: ip_address("127.0.0.1"),
         lambda: urlsplit("http://secret.example/"),
+        lambda: Address(),
         lambda: collections.UserString("secret"),
         lambda: Exception("secret"),
         lambda: Lazy(),
@@ -658,6 +678,28 @@ class OnlySometimes:
 
     def __float__(self) -> float:
         raise TypeError("only arrays of length 1 can be converted")
+
+
+class Array:
+    """As an array: a number where it has one element, perhaps with a warning."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def __iter__(self) -> Iterator[int]:
+        yield 2**60 + 1
+
+    def __float__(self) -> float:
+        raise AssertionError("it would warn here")
+
+    def item(self) -> int:
+        return 2**60 + 1
+
+
+def test_an_array_without_a_dimension_is_its_value_and_any_other_is_refused() -> None:
+    assert build_uri("http://a.example/", x=Array(())) == "http://a.example/?x=1152921504606846977"
+    with pytest.raises(TypeError, match="'x' must not be of type Array"):
+        build_uri("http://a.example/", x=Array((1,)))
 
 
 def test_what_is_a_number_only_sometimes_is_told_by_its_type() -> None:

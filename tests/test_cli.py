@@ -175,6 +175,12 @@ def test_verbose_writes_the_reason_of_a_refusal() -> None:
     assert ended.err == f"{base}: not delivered (Connection refused)\n"
 
 
+def test_verbose_says_that_a_notice_timed_out() -> None:
+    with servers.silent() as base:
+        ended = cli("-v", "-t", "0.3", f"{base}/a")
+    assert ended.err == f"{base}: not delivered (timed out)\n"
+
+
 def test_verbose_writes_a_line_for_what_was_cut_and_what_was_never_tried() -> None:
     with servers.silent() as base:
         ended = cli("-v", "-t", "0.5", *[f"{base}/{number}" for number in range(150)])
@@ -228,30 +234,33 @@ def test_a_dry_run_sends_nothing(origin: servers.Origin) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["ping"], "Argument 'ping' is neither NAME=VALUE nor a URI with http:// or https://."),
+        (["ping"], "Argument 1 is neither NAME=VALUE nor a URI with http:// or https://."),
         (
             ["hc.example/ping"],
-            "Argument 'hc.example'... is neither NAME=VALUE nor a URI with http:// or https://.",
+            "Argument 1 is neither NAME=VALUE nor a URI with http:// or https://.",
         ),
         (
             ["htps://a.example/ping?a=1"],
-            "Argument 'htps'... is neither NAME=VALUE nor a URI with http:// or https://.",
+            "Argument 1 is neither NAME=VALUE nor a URI with http:// or https://.",
         ),
         (
             ["http:/a.example?a=1"],
-            "Argument 'http'... is neither NAME=VALUE nor a URI with http:// or https://.",
+            "Argument 1 is neither NAME=VALUE nor a URI with http:// or https://.",
         ),
         (
             ["a.example?a=1"],
-            "Argument 'a.example'... is neither NAME=VALUE nor a URI with http:// or https://.",
+            "Argument 1 is neither NAME=VALUE nor a URI with http:// or https://.",
         ),
-        (["-t"], "Option 't': requires argument."),
-        (["--verbose=x"], "Option 'verbose': must not have an argument."),
-        (["-x", "http://a.example"], "Option 'x': not recognized."),
-        (["--frob", "http://a.example"], "Option 'frob': not recognized."),
+        (["-t"], "Option -t requires argument."),
+        (["--verbose=x"], "Option --verbose must not have an argument."),
+        (["-x", "http://a.example"], "Option -x not recognized."),
+        (["-n=5"], "Option -... not recognized."),
+        (["--listen", "0", "ping"], "There must be no arguments beside --listen and --demo."),
+        (["--demo", "--", "8001"], "There must be no arguments beside --listen and --demo."),
+        (["--frob", "http://a.example"], "Option --frob not recognized."),
         (
             ["http://a.example", "--", "-x"],
-            "Argument '-x' is neither NAME=VALUE nor a URI with http:// or https://.",
+            "Argument 2 is neither NAME=VALUE nor a URI with http:// or https://.",
         ),
         (["http://"], "The URI has no host, or one that is no valid domain name."),
         (["http://a.example:x/"], "The URI has a port that is no number from 1 to 65535."),
@@ -287,6 +296,8 @@ def test_wrong_usage_is_told_in_a_sentence(arguments: list[str], sentence: str) 
         [f"--verbose=http://ada:{SECRET}@a.example/"],
         [f"--listen=http://ada:{SECRET}@a.example/"],
         [f"--timeout={SECRET}"],
+        [SECRET],
+        ["http://a.example/", SECRET],
     ],
 )
 def test_wrong_usage_shows_no_secret(arguments: list[str]) -> None:
@@ -301,7 +312,8 @@ def test_wrong_usage_shows_no_secret(arguments: list[str]) -> None:
     ("arguments", "target"),
     [
         (["{}/a", b"x=caf\xe9 %&+"], "/a?x=caf%E9%20%25%26%2B"),
-        (["{}/a?x=0#end", b"x=\xff", "y=2", "x=å"], "/a?y=2&x=%FF&x=%C3%A5"),
+        ([" \t{}/a", "x=1"], "/a?x=1"),
+        (["{}/a?x=0#end", b"x=\xff", "y=2", "x=å"], "/a?x=%FF&x=%C3%A5&y=2"),
         ([b"{}/\xe9?x=\xff"], "/%E9?x=%FF"),
     ],
 )

@@ -25,7 +25,7 @@ SECRET = "c0ffee5ec2e7"
 TIME = r"\d\d:\d\d:\d\d"
 GIF = b"GIF89a"
 FORM = "application/x-www-form-urlencoded"
-MASKED = "The value of token_auth is masked, no other secret is.\n"
+MASKED = "The value of token_auth is masked; other secrets are not.\n"
 
 
 class Receiver:
@@ -244,7 +244,7 @@ def test_a_bad_request_does_not_end_it(data: bytes, receiver: Receiver) -> None:
 def test_a_body_that_is_no_form_is_not_shown(kind: str, body: str, receiver: Receiver) -> None:
     assert receiver.ask("/x?a=1", body, kind=kind)[0] == 204
     size = len(body) + 3
-    assert receiver.told == f"POST /x {size} bytes, the body is no form and not shown\n  - a  1\n"
+    assert receiver.told == f"POST /x {size} bytes, the body is not shown: it is no form\n  - a  1\n"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_body_that_is_no_form_is_not_shown(kind: str, body: str, receiver: Rec
 )
 def test_no_secret_of_a_body_that_is_no_form_is_shown(kind: str, body: str, receiver: Receiver) -> None:
     assert receiver.ask("/x", body, kind=kind)[0] == 204
-    assert receiver.told == f"POST /x {len(body)} bytes, the body is no form and not shown\n"
+    assert receiver.told == f"POST /x {len(body)} bytes, the body is not shown: it is no form\n"
 
 
 @pytest.mark.parametrize("body", ["null", "\0", "a"])

@@ -229,6 +229,18 @@ def test_a_lone_notice_with_a_token_shows_it_in_no_access_log(matomo: Matomo, na
     assert SECURE[0] not in "".join(matomo.log)
 
 
+@pytest.mark.parametrize("names", [("%69dsite", "rec"), ("idsite", "re%63"), ("%69%64site", "%72ec")])
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_notice_is_for_matomo_however_its_parameters_are_spelled(
+    matomo: Matomo, names: tuple[str, str], count: int
+) -> None:
+    uris = [uri.replace("idsite=", names[0] + "=") for uri in plain(matomo, count, VISITOR + SECURE[0])]
+    uris = [uri.replace("rec=", names[1] + "=") for uri in uris]
+    assert deliver(matomo, uris) == (count, 0, 0)
+    assert SECURE[0] not in "".join(matomo.log)
+    assert len(matomo.log) == 2
+
+
 @pytest.mark.parametrize("refused", [Response(status=400), Response(status=500), success(0, 0)])
 def test_a_token_is_in_no_log_whatever_is_answered(
     caplog: pytest.LogCaptureFixture, matomo: Matomo, refused: Response

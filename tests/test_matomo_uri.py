@@ -161,14 +161,20 @@ def test_a_time_of_the_last_day_needs_no_token(values: dict[str, Any]) -> None:
 
 
 REFUSED = [
-    ({"e_v": "1,5"}, "Parameter 'e_v' must be a finite number, with a dot."),
-    ({"e_v": "1e400"}, "Parameter 'e_v' must be a finite number, with a dot."),
-    ({"e_v": 10**400}, "Parameter 'e_v' must be a finite number, with a dot."),
+    ({"e_v": "1,5"}, "Parameter 'e_v' must be a finite number, with a decimal point."),
+    ({"e_v": "1e400"}, "Parameter 'e_v' must be a finite number, with a decimal point."),
+    ({"e_v": 10**400}, "Parameter 'e_v' must be a finite number, with a decimal point."),
     ({"e_v": math.inf}, "Parameter 'e_v' must be a finite number."),
-    ({"revenue": "1_000"}, "Parameter 'revenue' must be a finite number, with a dot."),
-    ({"search_count": ""}, "Parameter 'search_count' must be a finite number, with a dot."),
-    ({"pf_net": "nan"}, "Parameter 'pf_net' must be a finite number, with a dot."),
-    ({"search_count": "\u0663"}, "Parameter 'search_count' must be a finite number, with a dot."),
+    ({"revenue": "1_000"}, "Parameter 'revenue' must be a finite number, with a decimal point."),
+    (
+        {"search_count": ""},
+        "Parameter 'search_count' must be a finite number, with a decimal point.",
+    ),
+    ({"pf_net": "nan"}, "Parameter 'pf_net' must be a finite number, with a decimal point."),
+    (
+        {"search_count": "\u0663"},
+        "Parameter 'search_count' must be a finite number, with a decimal point.",
+    ),
     ({"cid": "0123456789abcde"}, "Parameter 'cid' must have 16 hexadecimal digits."),
     ({"_id": "0123456789abcdeg"}, "Parameter '_id' must have 16 hexadecimal digits."),
     ({"e_c": "user"}, "Parameter 'e_a' must not be empty: an event has both e_c and e_a."),
@@ -186,7 +192,7 @@ REFUSED = [
     *[
         (
             {"cdt": cdt},
-            "Parameter 'cdt' must be seconds, and not in the future; Matomo would take its own time.",
+            "Parameter 'cdt' must be seconds, and not in the future; Matomo would use the current time.",
         )
         for cdt in (
             *[now * 1000, now + 3600, datetime.fromtimestamp(now + 7200, timezone.utc)],
@@ -196,7 +202,7 @@ REFUSED = [
     *[
         (
             {"cdt": cdt, "token_auth": "t"},
-            "Parameter 'cdt' is older than 20 years; Matomo would take its own time.",
+            "Parameter 'cdt' is older than 20 years; Matomo would use the current time.",
         )
         for cdt in (0, -1, now - 20 * 365 * DAY, "2001-02-03", "0001-01-01T00:00:00+12:00")
     ],
@@ -204,7 +210,7 @@ REFUSED = [
     ({"cdo": -5}, "Parameter 'cdo' must be an integer from 0 to 630,720,000."),
     (
         {"cdt": now - 20 * 365 * DAY + 60, "cdo": 61, "token_auth": "t"},
-        "Parameter 'cdt' is older than 20 years; Matomo would take its own time.",
+        "Parameter 'cdt' is older than 20 years; Matomo would use the current time.",
     ),
     *[
         ({name: value}, f"Parameter {name!r} must be an integer from 0 to 16,777,215.")
@@ -213,7 +219,7 @@ REFUSED = [
     ],
     ({"search_count": "1e12"}, "Parameter 'search_count' must be an integer from 0 to 4,294,967,295."),
     ({"search_count": 2**32}, "Parameter 'search_count' must be an integer from 0 to 4,294,967,295."),
-    ({"idgoal": "abc"}, "Parameter 'idgoal' must be a finite number, with a dot."),
+    ({"idgoal": "abc"}, "Parameter 'idgoal' must be a finite number, with a decimal point."),
     ({"idgoal": 1.5}, "Parameter 'idgoal' must be an integer from 0 to 2,147,483,647."),
     ({"lat": 90.5, "token_auth": "t"}, "Parameter 'lat' must be a number from -90 to 90."),
     ({"long": -181, "token_auth": "t"}, "Parameter 'long' must be a number from -180 to 180."),
@@ -227,15 +233,15 @@ REFUSED = [
     *[
         (
             {"e_c": "x", "e_a": "y", name: 1},
-            f"Parameter {name!r} must not be beside 'e_c': a request is for one action.",
+            f"Parameter {name!r} must not be beside 'e_c': a request records one action.",
         )
         for name in ("action_name", "search", "link", "download", "c_n", "idgoal")
     ],
     (
         {"action_name": "x", "search": "y"},
-        "Parameter 'search' must not be beside 'action_name': a request is for one action.",
+        "Parameter 'search' must not be beside 'action_name': a request records one action.",
     ),
-    ({"link": "x", "c_n": "y"}, "Parameter 'c_n' must not be beside 'link': a request is for one action."),
+    ({"link": "x", "c_n": "y"}, "Parameter 'c_n' must not be beside 'link': a request records one action."),
 ]
 
 

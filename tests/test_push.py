@@ -282,6 +282,17 @@ def test_the_uri_of_the_environment_is_read_at_push(monkeypatch: pytest.MonkeyPa
     assert sorted(origin.targets) == ["/1?a=1", "/2"]
 
 
+@pytest.mark.parametrize("uri", [None, "", " \n"])
+def test_a_uri_of_the_environment_that_is_not_set_is_told_by_its_name(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, uri: str | None
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    if uri is not None:
+        monkeypatch.setenv("GIVENOTICE_URI", uri)
+    assert not givenotice.push(a=1)
+    assert until(lambda: "A notice: dropped (GIVENOTICE_URI is not set)" in caplog.messages)
+
+
 def test_the_uri_of_the_environment_is_read_while_a_worker_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     before = givenotice.stats()
     with gated() as (origin, gate):
@@ -1320,10 +1331,7 @@ def test_an_overflow_is_logged_once_as_it_begins_and_as_it_ends() -> None:
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        (
-            "givenotice.push()",
-            "A notice: dropped (The URI must be absolute and begin with http:// or https://.)",
-        ),
+        ("givenotice.push()", "A notice: dropped (GIVENOTICE_URI is not set)"),
         ("givenotice.push('ftp://s3cr3t/s3cr3t')", "A notice: dropped (The URI must be absolute .*)"),
         ("givenotice.push(5)", r"A notice: dropped (The URI must be a str, not int\.)"),
         ("givenotice.push('http://s3cr3t:x/')", "A notice: dropped (The URI has a port .*)"),

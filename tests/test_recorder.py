@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -542,6 +543,28 @@ def test_recorders_that_come_and_go_beside_a_pushing_thread_never_raise() -> Non
     stop.set()
     thread.join()
     assert errors == []
+
+
+def test_recordings_of_several_threads_neither_vanish_nor_stay() -> None:
+    def work() -> None:
+        for _ in range(3_000):
+            with recording():
+                pass
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with recording() as notices:
+            threads = [Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            del notices[:]
+            assert push(n=1)
+            assert [notice.params for notice in notices] == [{"n": "1"}]
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_no_thread_is_started(server: HTTPServer) -> None:
