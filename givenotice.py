@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     Scalar = Union[str, bytes, SupportsIndex, SupportsFloat, Decimal, datetime, UUID, Enum]
     Value = Union[Scalar, Sequence[Scalar], None]
     Parts = tuple[str, str, str, str, str, str]  # scheme, userinfo, host and port, path, query, fragment
+    Kind = tuple[str, str, bool]  # site, token, needs a token
 
 __all__ = [
     "Notice",
@@ -92,6 +93,7 @@ SENDERS_UNANSWERED = 16  # for a server that has not answered yet
 WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
 LOOK = 0.004  # seconds in which a sender that began no other request waits for the server
+STALE = 0.5  # seconds after which a sender that gets no answer leaves
 REPORT = 0.02  # seconds between two reports of a sender
 LOADING = 1.0  # seconds in which an import, or the start of TLS, goes on at least a bit on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
@@ -104,6 +106,7 @@ BULK = 500  # notices in one bulk request to Matomo, at most
 BULK_LEAST = 20
 BULK_FIRST = 100
 BULK_SECONDS = 0.5  # that a bulk request should take
+TRIALS = 16  # requests that go early, since the next notice is of a kind that nobody has seen accepted
 BULK_PAUSE = 60.0  # seconds without bulk after an endpoint refused it
 BULK_BYTES = 512_000  # bytes in one bulk request; web servers refuse bodies over 1 MB
 LONG = 7_500  # bytes of a query beyond which Matomo gets it as a form; web servers answer 8 KB with 414
@@ -220,8 +223,8 @@ def _encode(text: str) -> str:
 
 
 def _decode(name: str) -> str:
-    """The name of a parameter as servers read it (form decoding: + is a space)."""
-    if name.isidentifier():
+    """The name or value of a parameter as servers read it (form decoding: + is a space)."""
+    if name.isascii() and "%" not in name and "+" not in name:
         return name
     head, *pieces = name.replace("+", " ").encode("utf-8", "replace").split(b"%")
     decoded = [_DECODED.get(piece[:2], b"%" + piece[:2]) + piece[2:] for piece in pieces]
@@ -381,7 +384,8 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
     text = str.strip(url) if issubclass(type(url), str) else ""
     scheme, _, rest = text.partition("://")
     letters = scheme.translate(dict.fromkeys(map(ord, "+-.")))  # RFC 3986, 3.1
-    if not (letters.isascii() and letters.isalnum() and scheme[0].isalpha()) or rest[:1] in ("", *"/?#"):
+    wrong = ("", *"/?#") if scheme.lower() in ("http", "https") else ("",)
+    if not (letters.isascii() and letters.isalnum() and scheme[0].isalpha()) or rest[:1] in wrong:
         raise ValueError("Parameter 'url' must be an absolute URL, such as https://app.example.com/worker/.")
     own: dict[str, Value] = {"idsite": idsite, "rec": 1, "send_image": 0, "url": url}
     for name in [name for name in own if name in params]:
@@ -398,22 +402,42 @@ def matomo_uri(endpoint: str, idsite: int, url: str, /, **params: Value) -> str:
 
 def _checked(query: str) -> dict[str, str]:
     """The numbers of *query*, without white space. Raises ValueError for what Matomo would change."""
-    pairs = [part.partition("=") for part in query.split("&")]
-    values = {_decode(name): _decode(value).strip(_PHP_SPACE) for name, _, value in pairs}  # the last counts
-    for name, wrong in _faults(values):
-        raise ValueError(f"Parameter {name!r} {wrong}.")
+    values = _values(query)
+    for faults in _refused(values), _changed(values):
+        for name, wrong in faults:
+            raise ValueError(f"Parameter {name!r} {wrong}.")
     return {name: text for name, text in values.items() if _REFERENCE.get(name, (str,))[0] is not str}
 
 
-def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What Matomo would refuse or change: the names of parameters, each with a sentence about it."""
-    for name, (kind, least, most) in _REFERENCE.items():
-        needed = _needed(values[name], kind, least, most) if name in values else ""
-        if needed:
-            yield name, f"must {needed}"
+def _values(query: str) -> dict[str, str]:
+    """The parameters as Matomo reads them."""
+    pairs = [part.partition("=") for part in query.split("&")]
+    return {
+        _decode(name): _decode(value).strip(_PHP_SPACE) for name, _, value in pairs
+    }  # the last one counts
+
+
+def _refused(values: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What Matomo would skip as invalid: the names of parameters, each with a sentence about it."""
+    for name in ("cid", "_id"):
+        if name in values and _needed(values[name], *_REFERENCE[name]):
+            yield name, f"must {_needed(values[name], *_REFERENCE[name])}"
     for name in ("e_c", "e_a"):
         if values.keys() & {"e_c", "e_a"} and not values.get(name):
             yield name, "must not be empty: an event has both e_c and e_a"
+    if not values.get("token_auth"):
+        for name in [name for name in _NEED_TOKEN if name in values]:
+            yield name, "needs token_auth; without it Matomo answers 400"
+        if _age(values) >= _DAY:
+            yield "cdt" if "cdt" in values else "cdo", "is older than 24 hours, which needs token_auth"
+
+
+def _changed(values: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What Matomo would store as something else, or fail at; as in `_refused`."""
+    for name, reference in _REFERENCE.items():
+        needed = _needed(values[name], *reference) if name in values else ""
+        if needed:
+            yield name, f"must {needed}"
     actions = [name for name in _ACTIONS if values.get(name)]
     if values.get("c_i") and actions[:1] in (["link"], ["download"]):  # a click on content has both
         actions = [name for name in actions if name != "c_n"]
@@ -421,15 +445,9 @@ def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
         yield name, f"must not be beside {actions[0]!r}: a request records one action"
     if int(values.get("ca", 0)) and not any(values.get(name) for name in _CUSTOM):
         yield "ca", "must not be 1 for a page view"
-    token = bool(values.get("token_auth"))
-    for name in [name for name in _NEED_TOKEN if name in values and not token]:
-        yield name, "needs token_auth; without it Matomo answers 400"
-    age = _age(values.get("cdt")) + int(values.get("cdo", 0))
-    name = "cdt" if "cdt" in values else "cdo"
+    name, age = "cdt" if "cdt" in values else "cdo", _age(values)
     if age < -_AHEAD:
         yield name, "must be seconds, and not in the future; Matomo would use the current time"
-    if age >= _DAY and not token:
-        yield name, "is older than 24 hours, which needs token_auth"
     if age >= _OLDEST:
         yield name, "is older than 20 years; Matomo would use the current time"
 
@@ -457,10 +475,11 @@ def _number(text: str) -> float | None:
     return number if number is not None and number - number == 0 else None
 
 
-def _age(cdt: str | None) -> float:
-    """Seconds since *cdt*: Unix seconds, or a date and time, in UTC if it has no offset."""
+def _age(values: dict[str, str]) -> float:
+    """Seconds since `cdt` (Unix seconds, or a date and time, in UTC if none is told), and those of `cdo`."""
+    cdt, offset = values.get("cdt"), _number(values.get("cdo", "0")) or 0.0
     if cdt is None:
-        return 0.0
+        return offset
     seconds = _number(cdt)
     if seconds is None:
         from datetime import datetime, timezone
@@ -473,7 +492,7 @@ def _age(cdt: str | None) -> float:
         except ValueError:
             raise ValueError("Parameter 'cdt' must be Unix seconds, or YYYY-MM-DD HH:MM:SS in UTC.") from None
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-    return time() - seconds
+    return time() - seconds + offset
 
 
 # --- Matomo in bulk: what a request holds, and what its answer proves ---------------------------------
@@ -488,20 +507,31 @@ def _endpoint(uri: str) -> str | None:
     return base if "&idsite=" in names and "&rec=" in names else None
 
 
-def _last(query: str, wanted: str) -> str:
-    """The value of a parameter that counts, encoded as it stands there; "" if there is none."""
-    pairs = [part.partition("=") for part in query.split("&")]
-    return next((value for name, _, value in reversed(pairs) if _decode(name) == wanted), "")
-
-
 def _token(query: str) -> str:
-    # Somebody may have encoded letters of the name.
-    return _last(query, "token_auth") if "token_auth" in (_decode(query) if "%" in query else query) else ""
+    """The token in a query, encoded as it stands there; "" if there is none."""
+    if "%" not in query and "token" not in query:
+        return ""
+    pairs = [part.partition("=") for part in reversed(query.split("&"))]
+    # PHP reads token.auth, too.
+    names = [_decode(name).lstrip().replace(".", "_").replace(" ", "_") for name, _, _ in pairs]
+    return next((pair[2] for name, pair in zip(names, pairs) if name == "token_auth" and pair[2]), "")
 
 
-def _site(query: str) -> tuple[str, str]:
-    """What decides whether Matomo accepts a notice: the site and the token."""
-    return _last(query, "idsite"), _token(query)
+def _kind(values: dict[str, str]) -> Kind:
+    """What decides whether Matomo skips notices as invalid: site, token, and whether they need a token."""
+    try:
+        needs_token = not values.keys().isdisjoint(_NEED_TOKEN) or _age(values) >= _DAY - _AHEAD
+    except ValueError:
+        needs_token = True
+    return values.get("idsite", ""), values.get("token_auth", ""), needs_token
+
+
+def _skips(values: dict[str, str]) -> bool:
+    """Whether Matomo may skip a notice for what it holds, though others of its kind are stored."""
+    try:
+        return values.get("rec") != "1" or any(_refused(values))
+    except ValueError:
+        return True
 
 
 def _bulk_body(queries: list[str]) -> tuple[bytes, str]:
@@ -520,17 +550,25 @@ def _bulk_body(queries: list[str]) -> tuple[bytes, str]:
     return f'{{"_": "&token_auth={token}&", "requests": {requests}}}'.encode(), _FORM
 
 
-def _bulk_counts(answer: bytes) -> tuple[int, int] | None:
-    """How many notices were tracked, and were invalid, by Matomo's JSON, which may follow a PHP warning."""
+def _bulk_counts(answer: bytes, stored: bool) -> tuple[int, int] | None:
+    """How many notices were tracked, and were invalid, by Matomo's JSON, which may follow a PHP warning.
+
+    None if it does not tell, or tells of an error where the status said that they were *stored*.
+    """
     from json import JSONDecoder
 
     text = answer.decode("utf-8", "replace")
-    try:
-        told, _ = JSONDecoder().raw_decode(text, text.rindex('{"'))
-        tracked, invalid = told["tracked"], told["invalid"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return (tracked, invalid) if type(tracked) is type(invalid) is int and tracked >= 0 <= invalid else None
+    at = text.find("{")
+    for _ in range(100):  # whatever a warning holds
+        try:
+            told, _end = JSONDecoder().raw_decode(text, max(0, at))
+            tracked, invalid = told["tracked"], told["invalid"]
+            if type(tracked) is type(invalid) is int and tracked >= 0 <= invalid:
+                return None if stored and told.get("status") == "error" else (tracked, invalid)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        at = text.find("{", at + 1)
+    return None
 
 
 class _Matomo:
@@ -540,11 +578,24 @@ class _Matomo:
         self.size = BULK_FIRST  # notices in one bulk request
         self.bulk_from = 0.0  # monotonic time; before it, each notice goes singly
         self.alone = False  # the next notice goes singly
-        self.proven: set[tuple[str, str]] = set()  # sites of which it has stored notices
+        self.trials = TRIALS
+        self.proven: set[Kind | None] = set()  # kinds of notices of which it has stored some
 
     def most(self) -> int:
         """How many notices the next request may hold."""
         return 1 if self.alone or monotonic() < self.bulk_from else self.size
+
+    def kind(self, query: str) -> Kind | None:
+        return _kind(_values(query)) if self.trials else None
+
+    def parts(self, one: Kind | None, other: Kind | None) -> bool:
+        """Whether two notices must not go in one request, as one of their kinds is not known to be stored.
+
+        Of a poisonous one among them, the answer would not tell up to where Matomo has looked at them.
+        """
+        parts = self.trials > 0 and one != other and not {one, other} <= self.proven
+        self.trials -= parts
+        return parts
 
     def judge(self, queries: list[str], status: int, answer: bytes, seconds: float) -> tuple[int, int]:
         """How many notices of a request were stored, and up to which one they must not be sent again.
@@ -559,39 +610,45 @@ class _Matomo:
             self.alone = False
             self.learn(queries, int(stored))
             return int(stored), 1
-        counts = (asked, 0) if status == 204 or answer.startswith(b"GIF8") else _bulk_counts(answer)
+        counts = (asked, 0) if status == 204 or answer.startswith(b"GIF8") else _bulk_counts(answer, stored)
         if (300 <= status < 418 and status not in (303, 408)) or (stored and counts == (0, 0)):
             self.bulk_from = monotonic() + BULK_PAUSE
             return 0, 0
         if status == 500 and counts:
             return 0, self.find_poison(queries, counts[0])
-        if not status:  # perhaps it was too much for the time of a request
+        if status in (0, 408, 504, 524):  # perhaps it was too much for the time of a request
             self.adapt(asked / 2, max(seconds, BULK_SECONDS))
         if not counts or not stored:  # nobody knows
             return 0, asked
         self.adapt(asked, seconds)
-        self.learn(queries, counts[0])
+        self.learn(queries, counts[0], True)
         return min(counts[0], asked), asked
 
     def find_poison(self, queries: list[str], tracked: int) -> int:
         """Up to which notice Matomo looked at a bulk request that it ended with an error.
 
         It tells how many it had tracked by then; it may have rolled them back. Those that it had skipped as
-        invalid are not in that number, so it is counted in notices of sites that it is known to accept.
+        invalid are not in that number, so it is counted in notices that it does not skip.
         """
         if not tracked:  # nothing is stored: its first notice is to blame, or bulk is refused; that one tells
             self.alone = True
             return 0
-        sites = self.learn(queries, tracked)
-        accepted = [number for number, site in enumerate(sites) if site in self.proven]
-        return accepted[tracked] + 1 if tracked < len(accepted) else len(queries)
+        notices = self.learn(queries, tracked)
+        taken = [at for at, it in enumerate(notices) if _kind(it) in self.proven and not _skips(it)]
+        return taken[tracked] + 1 if tracked < len(taken) else len(queries)
 
-    def learn(self, queries: list[str], tracked: int) -> list[tuple[str, str]]:
-        """The sites of notices. One is proven if all the others together are fewer than were tracked."""
-        sites = [_site(query) for query in queries]
-        proven = [site for site, count in Counter(sites).items() if len(sites) - count < tracked]
-        self.proven = {*proven, *list(self.proven)[:1000]}
-        return sites
+    def learn(self, queries: list[str], tracked: int, whole: bool = False) -> list[dict[str, str]]:
+        """Note which kinds are stored: those beside which all others are fewer than were tracked.
+
+        Others are not any more, if the answer is for the *whole* request: Matomo can refuse an address for
+        a while, after 20 wrong tokens.
+        """
+        notices = [_values(query) for query in queries]
+        kinds = Counter(map(_kind, notices))
+        stored = [kind for kind, number in kinds.items() if len(notices) - number < tracked]
+        known = self.proven.difference(kinds) if whole else self.proven
+        self.proven = {*stored, *list(known)[:1000]}
+        return notices
 
     def adapt(self, notices: float, seconds: float) -> None:
         """Choose the size of the next bulk request. A few quick notices tell nothing of the pace."""
@@ -690,7 +747,7 @@ def flush(timeout: float | None = None) -> bool:
         return not dispatcher.stats().pending
     wish = _Flush()
     if not dispatcher.put(wish):
-        dispatcher.run(deadline)  # no thread can be started: the work is done here
+        _run_here(dispatcher, deadline)
     try:
         return wish.done.acquire(True, max(0.0, deadline - monotonic()))
     finally:
@@ -742,7 +799,7 @@ class _Report:
         self.sender = sender
         self.outcomes: list[tuple[_Epoch, str, str, float]] = []  # what, why, seconds
         self.answered = False  # by an HTTP server
-        self.tls_failed = False
+        self.tls = self.tls_failed = False
         self.last = False
 
     def enter(self, dispatcher: _Dispatcher) -> None:
@@ -939,7 +996,7 @@ class _Dispatcher:
                 self.dropped += outcome == "dropped"
         if report.outcomes:
             destination.answered = report.answered
-            if destination.origin.startswith("https:"):
+            if report.tls:
                 self.network.learn(report)
         if report.last:
             self.senders.discard(report.sender)
@@ -1100,8 +1157,7 @@ class _Log:
             if len(self.quiet) >= 1000:
                 self.quiet.clear()
                 self.failing.clear()
-            if key:
-                self.quiet[key] = monotonic() + WARN_PAUSE
+            self.quiet[key] = monotonic() + WARN_PAUSE
             self.failing.add(key)
             self.write("WARNING", message, *args)
 
@@ -1151,8 +1207,8 @@ class _Network:
                 __import__(name)
                 if dispatcher.stop:  # the exit waits
                     raise TimeoutError
-            tls = destination.origin.startswith("https:")
-            if tls and (not self.context or (self.suspect and monotonic() >= self.retry)):
+            needed = destination.origin.startswith("https:") and not self.context
+            if needed or (self.suspect and monotonic() >= self.retry):
                 self.make_context()
 
     def make_context(self) -> None:
@@ -1213,8 +1269,8 @@ def _proxies() -> Any:
     proxies = request.getproxies_environment()
     handler: Any = request.ProxyHandler(proxies)
     for scheme, usable in {"http": ("http", "https"), "https": ("http",)}.items():
-        kind, separator, _ = proxies.get(scheme, "").partition("://")
-        if separator and kind.lower() not in usable:
+        kind, separator, host = proxies.get(scheme, "").partition("://")
+        if separator and (kind.lower() not in usable or not host.strip("/")):
             setattr(handler, f"{scheme}_open", refuse)
     return handler
 
@@ -1229,7 +1285,8 @@ class _Sender:
         self.grip: Any = None  # its socket, or a second handle on it
         self.resolving = False  # it looks up a name
         self.outcome = _Report(self)  # since the last report
-        self.reported = monotonic()
+        self.made = self.reported = monotonic()
+        self.stale = False  # it leaves, so that another is made with the proxies and the TLS of now
         self.opener: Any = None
         self.broken: Exception | None = None  # why there is none
         try:
@@ -1260,7 +1317,7 @@ class _Sender:
 
     def run(self) -> None:
         try:
-            while self.destination.waiting and not self.over() and not self.surplus():
+            while self.destination.waiting and not (self.over() or self.surplus() or self.stale):
                 batch = self.take()
                 if batch:
                     self.deliver(batch)
@@ -1287,7 +1344,7 @@ class _Sender:
         """The notices for the next request, from the head of the queue."""
         waiting, matomo = self.destination.waiting, self.destination.matomo
         batch: list[tuple[str, _Epoch, Parts]] = []
-        size, most = 0, matomo.most() if matomo else 1
+        size, most, kind = 0, matomo.most() if matomo else 1, None
         while waiting and len(batch) < most:
             try:
                 uri, epoch = waiting.popleft()
@@ -1299,7 +1356,8 @@ class _Sender:
                 self.outcome.outcomes.append((epoch, "dropped", str(error), 0.0))
                 continue
             size += len(parts[4]) + 5 * parts[4].count("&") + 6  # as it is in the body, at most
-            if batch and size > BULK_BYTES:
+            before, kind = kind, matomo.kind(parts[4]) if matomo else None
+            if batch and (size > BULK_BYTES or (matomo and matomo.parts(before, kind))):
                 waiting.appendleft((uri, epoch))
                 break
             batch.append((uri, epoch, parts))
@@ -1321,6 +1379,7 @@ class _Sender:
             self.release_grip()
         seconds, matomo = monotonic() - begin, self.destination.matomo
         self.outcome.answered = status > 0
+        self.stale = not status and monotonic() > self.made + STALE
         done, looked_at = int(200 <= status < 300), 1
         if matomo:
             queries = [parts[4] for _, _, parts in batch]
@@ -1351,6 +1410,7 @@ class _Sender:
         status = 0
         for _ in range(REDIRECTS + 1):
             scheme, userinfo, host, path, query, _fragment = parts
+            self.outcome.tls |= scheme == "https"
             # urllib would parse the URI once more for origin_req_host, which cookies need.
             request = Request(f"{scheme}://{host}{path}{query and '?' + query}", data, origin_req_host=host)
             if kind:
@@ -1383,8 +1443,9 @@ class _Sender:
         finally:
             self.resolving = False
         for left, (family, kind, protocol, _name, peer) in zip(range(len(found), 0, -1), found):
-            sock = socket.socket(family, kind, protocol)
+            sock = None
             try:
+                sock = socket.socket(family, kind, protocol)
                 self.release_grip()
                 self.grip = sock.dup() if tls else sock  # TLS takes the descriptor of the socket away
                 sock.settimeout(self.left() if left == 1 else min(self.left() / left, ADDRESS))
@@ -1392,7 +1453,8 @@ class _Sender:
                 sock.settimeout(self.left())
                 return sock
             except BaseException as error:
-                sock.close()
+                if sock:
+                    sock.close()
                 if left == 1 or not isinstance(error, OSError):
                     raise
         raise OSError(0, "the host has no address")
@@ -1411,7 +1473,8 @@ class _Sender:
 
     def why(self, error: Any) -> str:
         """Why a request failed, without a word of what was asked."""
-        error = getattr(error, "reason", error) if type(error).__name__ == "URLError" else error
+        reason = getattr(error, "reason", None)
+        error = reason if isinstance(reason, Exception) else error
         self.outcome.tls_failed |= type(error).__name__.startswith("SSL")
         if monotonic() >= self.deadline or isinstance(error, TimeoutError):
             return "timed out"
@@ -1494,6 +1557,22 @@ def _thread(work: Any, threads: deque[None]) -> None:  # pragma: no cover  # the
         # Logging, and others, ask for the current thread; before 3.13 the entry of a raw one stays.
         getattr(threading, "_active", {}).pop(get_ident(), None)
         threads.pop()
+
+
+def _run_here(dispatcher: _Dispatcher, deadline: float) -> None:
+    """Where no thread can be started, its work is done in the caller's; a SIGPIPE would end the program."""
+    sigpipe = {getattr(_signal, "SIGPIPE", 0)}
+    if not hasattr(_signal, "sigtimedwait"):  # pragma: no cover  # macOS, Windows
+        dispatcher.run(deadline)
+        return
+    pending = _signal.sigpending() & sigpipe
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, sigpipe)
+    try:
+        dispatcher.run(deadline)
+    finally:
+        if not pending:
+            _signal.sigtimedwait(sigpipe, 0)  # where one came, it was ours
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 def _release(lock: Any) -> None:

@@ -135,6 +135,8 @@ class Matomo:
         old = float(params.get("cdt", time())) < time() - 86_400
         if params.get("idsite") != "1" or "rec" not in params:
             return True
+        if len(params.get("cid", "x" * 16)) != 16 or params.get("e_c") == "":
+            return True
         if not old and not PRIVILEGED & params.keys():
             return False
         self.wrong += token is not None and not valid(token, posted)

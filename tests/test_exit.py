@@ -16,7 +16,18 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from programs import HOME, Ended, run
-from servers import NO_CONTENT, Heard, Origin, answering, dripping, gated, refusing, silent, unaccepting
+from servers import (
+    NO_CONTENT,
+    Heard,
+    Origin,
+    answering,
+    dripping,
+    gated,
+    listening,
+    refusing,
+    silent,
+    unaccepting,
+)
 
 PUSH = """
 import givenotice, sys
@@ -393,6 +404,30 @@ NO_THREADS = """
 import givenotice, sys, threading
 threading.stack_size(1 << 46)  # more than there is: no thread can be started
 """
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("blocked", [False, True])
+def test_where_no_thread_can_be_started_the_usual_sigpipe_ends_no_program(scheme: str, blocked: bool) -> None:
+    with listening(lambda connection: None) as base:
+        ended = run(
+            NO_THREADS
+            + """
+import signal
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+mask = {signal.SIGPIPE} if sys.argv[2] == "True" else set()
+signal.pthread_sigmask(signal.SIG_BLOCK, mask)
+for number in range(20):
+    givenotice.push(f"{sys.argv[1]}/{'x' * 1_000_000 * (number % 6)}")
+    givenotice.flush(30)
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+print(givenotice.stats().failed)
+""",
+            base.replace("http", scheme),
+            str(blocked),
+        )
+    assert (ended.status, ended.out, ended.err) == (0, "20\n", "")
 
 
 def test_where_no_thread_can_be_started_the_exit_sends_by_itself(origin: Origin) -> None:

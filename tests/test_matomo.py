@@ -149,6 +149,17 @@ def test_a_request_that_timed_out_is_followed_by_a_smaller_one(
     assert max(Counter(matomo.stored).values()) == 1
 
 
+@pytest.mark.parametrize("status", [408, 504, 524])
+def test_a_request_that_timed_out_at_a_gateway_is_followed_by_a_smaller_one(
+    matomo: Matomo, status: int
+) -> None:
+    matomo.seconds = 1.0
+    matomo.fault = lambda items: Response(status=status) if len(items) > 60 else None
+    assert deliver(matomo, plain(matomo, 150)) == (50, 100, 0)
+    first, second, *_ = counts(matomo)
+    assert 20 <= second < first == 100
+
+
 # --- Tokens ---------------------------------------------------------------------------------------
 
 
@@ -208,6 +219,15 @@ def test_a_token_is_accepted_and_in_no_access_log_however_its_name_is_spelled(
     assert matomo.stored == ["first", *names(count)]
     assert SECURE[0] not in "".join(matomo.log)
     assert len(matomo.log) == 2
+
+
+@pytest.mark.parametrize(
+    "more", ["&token.auth={}", "&+token_auth={}", "&token+auth={}", "&token_auth={}&token_auth="]
+)
+@pytest.mark.parametrize("count", [1, 7])
+def test_what_php_reads_as_a_token_is_in_no_access_log(matomo: Matomo, more: str, count: int) -> None:
+    deliver(matomo, plain(matomo, count, more.format(SECURE[0])))
+    assert SECURE[0] not in "".join(matomo.log)
 
 
 @pytest.mark.parametrize(
@@ -304,13 +324,25 @@ def test_several_poisonous_events_lose_none_behind_the_last(
     assert len(matomo.log) <= 2 + 2 * len(places)
 
 
-@pytest.mark.parametrize(("invalid", "transaction"), [(1, True), (1, False), (5, True), (5, False)])
+INVALID = {
+    "an unknown site": "&idsite=2",
+    "no token where one is needed": "&cip=192.0.2.7",
+    "a wrong token where one is needed": "&cip=192.0.2.7&token_auth=wr0ng",
+    "a visitor with too few digits": "&cid=abc",
+    "an event without a category": "&e_c=&e_a=x",
+    "an old time without a token": "&cdt=1000000000",
+}
+
+
+@pytest.mark.parametrize("transaction", [True, False], ids=["roll-back", "none"])
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("kind", INVALID.values(), ids=INVALID)
 def test_invalid_events_before_a_poisonous_one_make_nothing_twice(
-    matomo: Matomo, invalid: int, transaction: bool
+    matomo: Matomo, kind: str, count: int, transaction: bool
 ) -> None:
     matomo.transaction = transaction
     uris = plain(matomo, 100)
-    uris[10 : 10 + invalid] = [uri.replace("idsite=1", "idsite=2") for uri in uris[10 : 10 + invalid]]
+    uris[10 : 10 + count] = [uri + kind for uri in uris[10 : 10 + count]]
     uris[20] += POISON["a number without end"]
     sent, failed, dropped = deliver(matomo, uris)
     assert (sent + failed, dropped) == (100, 0)
@@ -319,11 +351,21 @@ def test_invalid_events_before_a_poisonous_one_make_nothing_twice(
     assert set(behind(20)) <= set(stored)
 
 
-INVALID = {
-    "an unknown site": "&idsite=2",
-    "no token where one is needed": "&cip=192.0.2.7",
-    "a wrong token where one is needed": "&cip=192.0.2.7&token_auth=wr0ng",
-}
+@pytest.mark.parametrize("transaction", [True, False], ids=["roll-back", "none"])
+@pytest.mark.parametrize("place", [1, 5, 50])
+def test_a_poisonous_event_among_several_tokens_loses_none_behind_it(
+    matomo: Matomo, place: int, transaction: bool
+) -> None:
+    matomo.transaction = transaction
+    tokens = [VISITOR + token for token in (SECURE[0], SECURE[1], ORDINARY[0])]
+    uris = [matomo.uri(number, tokens[number % 3]) for number in range(100)]
+    uris[place] += POISON["a number without end"]
+    sent, failed, dropped = deliver(matomo, uris)
+    assert (sent + failed, dropped) == (100, 0)
+    _first, *stored = matomo.stored
+    assert stored == sorted(set(stored), key=int)
+    assert set(behind(place)) <= set(stored)
+    assert len(matomo.log) <= 8
 
 
 @pytest.mark.parametrize("kind", INVALID.values(), ids=INVALID)
@@ -443,12 +485,26 @@ def test_the_answer_is_found_behind_a_warning(matomo: Matomo, token: str) -> Non
         "<br />\n<b>Deprecated</b>:  Undefined key {x} [1] in <b>/a.php</b> on line <b>0</b><br />\n"
     )
     uris = plain(matomo, 20, token)
-    uris[5] = uris[5].replace("idsite=1", "idsite=2")
+    uris[5] = uris[5].replace("idsite=1", "idsite=1&cid=short")
     assert deliver(matomo, uris) == (19, 1, 0)
     uris[10] += POISON["a number without end"]
     sent, failed, _ = deliver(matomo, uris)
     assert (sent, failed) == (9, 11)
     assert matomo.stored[-9:] == names(20)[-9:]
+
+
+SHAPES = [
+    '{\n  "status": "success",\n  "tracked": 20,\n  "invalid": 0\n}\n',
+    '{ "invalid": 0, "tracked": 20, "status": "success" }',
+    '{"meta": {"tracked": null}, "status": "success", "tracked": 20, "invalid": 0}',
+    '<b>{"a": 1} {{}}</b> {"status": "success", "tracked": 20, "invalid": 0} {"b": 2} {"',
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_answer_is_read_however_its_json_is_written(matomo: Matomo, shape: str) -> None:
+    matomo.fault = lambda items: Response(shape)
+    assert deliver(matomo, plain(matomo, 20)) == (20, 0, 0)
 
 
 HTML = "text/html"
@@ -469,6 +525,7 @@ UNKNOWN = {
     "nothing": Response("", 200),
     "a word": Response("ok", 200),
     "an empty object": Response("{}", 200),
+    "200 with an error": Response(error(3).data, 200),
     "a list": Response("[1]", 200),
     "no count": success(None, None),
     "a count that is a list": success([1], 0),

@@ -269,7 +269,7 @@ def test_a_site_with_methods_of_its_own_is_taken_as_it_is() -> None:
     assert params(matomo_uri(ENDPOINT, Fraught(7), PAGE))["idsite"] == "7"
 
 
-@pytest.mark.parametrize("url", ["android-app://com.x/", "x+y.z://a", " HTTPS://a.example ", "file://a/b"])
+@pytest.mark.parametrize("url", ["android-app://com.x/", "x+y.z://a", " HTTPS://a.example ", "file:///a/b"])
 def test_an_address_may_have_any_scheme(url: str) -> None:
     assert params(matomo_uri(ENDPOINT, 1, url))["url"] == url
 

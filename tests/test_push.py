@@ -1420,6 +1420,21 @@ def test_each_of_many_origins_and_endpoints_has_its_lines(
     )
 
 
+def test_a_queue_that_fills_again_and_again_is_one_warning() -> None:
+    lines = logged(
+        """
+        givenotice.BACKLOG = 20
+        for _ in range(20):
+            for _ in range(60):
+                givenotice.push(sys.argv[1])
+            assert givenotice.flush(30)
+        """,
+        "http://127.0.0.1:9",
+    )
+    assert "WARNING The queue of notices is full; new ones are dropped." in lines
+    assert len([line for line in levels(lines, "WARNING") if "queue" in line]) == 1
+
+
 def test_what_push_does_not_take_leaves_room_for_what_it_takes() -> None:
     with answering() as origin:
         ended = script(

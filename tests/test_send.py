@@ -559,16 +559,22 @@ def test_ipv6() -> None:
 
 @pytest.mark.parametrize(
     ("addresses", "expected"),
-    [("bad good", "1 0"), ("bad bad good", "1 0"), ("bad bad", "0 1"), ("", "0 1")],
+    [
+        *[("bad good", "1 0"), ("bad bad good", "1 0"), ("bad bad", "0 1"), ("", "0 1")],
+        *[("none good", "1 0"), ("none bad none", "0 1")],
+    ],
 )
 def test_each_address_of_a_host_is_tried(addresses: str, expected: str) -> None:
     with refusing() as bad, answering() as origin:
-        ports = {"bad": bad.rpartition(":")[2], "good": origin.base.rpartition(":")[2]}
+        ports = {"bad": bad.rpartition(":")[2], "good": origin.base.rpartition(":")[2], "none": "0"}
         ended = run(
             """
             import socket, sys, givenotice
-            tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-            socket.getaddrinfo = lambda *_: [(*tcp, ("127.0.0.1", int(port))) for port in sys.argv[1:]]
+            tcp = (socket.SOCK_STREAM, 6, "")
+            family = lambda port: socket.AF_INET if int(port) else 255  # which is none
+            socket.getaddrinfo = lambda *_: [
+                (family(port), *tcp, ("127.0.0.1", int(port))) for port in sys.argv[1:]
+            ]
             givenotice.push("http://many.example/")
             givenotice.flush(30)
             print(givenotice.stats().sent, givenotice.stats().failed)
@@ -696,12 +702,14 @@ def test_a_proxy_that_asks_who_it_is_fails_the_notice(scheme: str) -> None:
         ("https", "socks4a"),
         ("https", "https"),
         ("https", "quic"),
+        ("http", ""),
+        ("https", ""),
     ],
 )
 def test_a_proxy_of_another_kind_gets_nothing(scheme: str, kind: str) -> None:
     reached: list[bytes] = []
     with listening(lambda connection: reached.append(connection.recv(9))) as proxy:
-        environment = {f"{scheme}_proxy": proxy.replace("http", kind)}
+        environment = {f"{scheme}_proxy": proxy.replace("http", kind) if kind else "http://"}
         told = reason(f"{scheme}://user:{SECRET}@origin.invalid/{SECRET}?{SECRET}", **environment)
         assert told == "proxies of this kind are not supported"
         with answering() as origin:
@@ -844,22 +852,27 @@ print(any(failures), recovered)
 
 
 @pytest.mark.parametrize("times", ["1", "3"])
-@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    "secure", ["", "https", "behind a redirect"], ids=["http", "https", "moved to https"]
+)
 @pytest.mark.parametrize(
     "cause", ["authority", "proxy", "descriptors", "descriptors after the imports", "none", "empty", "mock"]
 )
 def test_the_next_notice_arrives_when_the_cause_of_a_failure_has_gone(
-    cause: str, secure: bool, times: str, authority: Authority, tmp_path: Path
+    cause: str, secure: str, times: str, authority: Authority, tmp_path: Path
 ) -> None:
     if cause == "authority" and not secure:
         pytest.skip("http needs none")
     file = authority.file
     if cause == "authority":
         file = tmp_path / "ca.pem"  # not there yet
-    with answering(context=authority.context("localhost") if secure else None) as origin:
+    with (
+        answering(context=authority.context("localhost") if secure else None) as origin,
+        redirecting({"/": named(origin)}) as moved,
+    ):
         ended = script(
             RECOVERING,
-            named(origin),
+            (moved.base if "redirect" in secure else named(origin)) + "/",
             cause,
             str(authority.file),
             str(file),
@@ -868,6 +881,31 @@ def test_the_next_notice_arrives_when_the_cause_of_a_failure_has_gone(
         )
     assert ended.out == "False True\n"
     assert len(origin.heard) == 1
+
+
+@pytest.mark.parametrize("path", ["/ping", "/matomo.php?idsite=1&rec=1"])
+def test_a_sender_that_is_never_idle_does_not_keep_a_proxy(path: str) -> None:
+    with silent() as proxy, answering() as origin:
+        ended = script(
+            """
+            import os, sys, givenotice
+            from time import monotonic, sleep
+            end = monotonic() + 30
+            while givenotice.stats().failed < 3 and monotonic() < end:
+                givenotice.push(sys.argv[1])
+                sleep(0.02)
+            del os.environ["http_proxy"]
+            while not givenotice.stats().sent and monotonic() < end:
+                givenotice.push(sys.argv[1])
+                sleep(0.02)
+            print(givenotice.stats().sent > 0)
+            """,
+            origin.base + path,
+            http_proxy=proxy,
+            GIVENOTICE_TIMEOUT="0.3",
+            GIVENOTICE_EXIT_TIMEOUT="0",
+        )
+    assert ended.out == "True\n"
 
 
 def test_threads_that_send_import_nothing(authority: Authority) -> None:
