@@ -92,10 +92,10 @@ SENDERS = 90  # for one server; with them 1,000 notices to one that takes 100 ms
 SENDERS_UNANSWERED = 16  # for a server that has not answered yet
 WORKERS = 100  # senders in all
 ORDERED = 3  # notices that may wait for each sender before there is another
-LOOK = 0.004  # seconds in which a sender that began no other request waits for the server
+LOOK = 0.004  # seconds between two looks at a queue; senders that took nothing meanwhile wait for the server
 STALE = 0.5  # seconds after which a sender that gets no answer leaves
 REPORT = 0.02  # seconds between two reports of a sender
-LOADING = 1.0  # seconds in which an import, or the start of TLS, goes on at least a bit on a busy machine
+LOADING = 1.0  # seconds in which an import, or the start of TLS, gets some processor time on a busy machine
 GRACE = 0.25  # seconds of the exit that are kept for senders to leave after their requests were cut off
 ADDRESS = 0.5  # seconds for one address of a host that has others
 REDIRECTS = 5  # that one notice may follow
@@ -665,7 +665,7 @@ class Stats(namedtuple("Stats", "pushed sent failed dropped pending")):
     __slots__ = ()
     pushed: int  # the sum of the others
     sent: int  # the server answered that it has it
-    failed: int  # sent, or tried to; the server refused, or nobody knows
+    failed: int  # tried, and refused or not reached, or nobody knows what became of it
     dropped: int  # never tried: malformed, no URI, disabled, the queue full, or no time left at the exit
     pending: int  # queued, or on its way
 
@@ -856,7 +856,7 @@ class _Dispatcher:
         self.bell.acquire()
         self.known: tuple[str, ...] = ()  # beginnings of valid URIs, up to the path
         self.drops = count()  # next() counts, whatever interrupts it, also without the GIL
-        self.reads = zip(self.drops, count())  # to read it is to count, too: these are told, and taken off
+        self.reads = zip(self.drops, count())  # reads drops; that counts, too, so it tells how often it did
         self.threads: deque[None] = deque()  # an entry for each of ours, from before its start to its end
         # What the dispatcher writes.
         self.role = allocate_lock()  # held by the thread that is the dispatcher
