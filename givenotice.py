@@ -2067,8 +2067,7 @@ def _receiver(host: str, port: int, show: Any) -> Any:
             body = self.rfile.read(max(0, min(int(self.headers.get("Content-Length", 0)), 10_000_000)))
             told, notices, answer = _read(query, body, self.headers.get("Content-Type", _FORM))
             try:
-                with lock:
-                    show(f"{self.command} {path}", f"{len(query) + len(body)} bytes{told}", notices)
+                show(f"{self.command} {path}", f"{len(query) + len(body)} bytes{told}", notices)
             except OSError as error:  # the pipe was closed, or the disk is full
                 server.failure = error
             self.send_response(200 if answer else 204)
@@ -2084,16 +2083,14 @@ def _receiver(host: str, port: int, show: Any) -> Any:
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = False  # one that prints could crash the end of the interpreter
-        base = ""
-        failure: OSError | None = None
-
-        def handle_error(self, *_: object) -> None: ...  # of a client that sends nonsense, or leaves
 
         def end(self) -> None:
             self.shutdown()
             self.server_close()
 
-    lock, server = allocate_lock(), Server((host, port), Handler)
+    server: Any = Server((host, port), Handler)
+    server.handle_error = lambda *_: None  # a client that sends nonsense, or leaves in the middle
+    server.failure = None
     server.base = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
@@ -2129,7 +2126,8 @@ def _show(asked: str, told: str, notices: Sequence[str]) -> None:
             for at in range(0, len(value) or 1, 74 - width):
                 lines.append((" " * len(head) if at else head) + value[at : at + 74 - width])
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    text = "\n".join([*lines, ""]).encode(encoding, "backslashreplace").decode(encoding)
+    print(text, end="", flush=True)  # in one piece, as requests come side by side
 
 
 def _printable(text: str) -> str:
