@@ -870,9 +870,10 @@ class _Dispatcher:
         self.deadline = _FOREVER  # monotonic time at which a dispatcher in a caller's thread must be back
         self.log = _Log()
         self.network = _Network()
-        # What the exit and forks write.
+        # What the exit, forks and the command line write.
         self.stop = False
         self.leave = False  # if idle
+        self.limit = _FOREVER  # monotonic time at which no request goes on; the command line sets it
         self.finalizer: Any = None
 
     # Callers: append first, then look. So nothing is overlooked.
@@ -1366,7 +1367,7 @@ class _Sender:
     def deliver(self, batch: list[tuple[str, _Epoch, Parts]]) -> None:
         """Send a batch in one request. What the server has not looked at goes back into the queue."""
         begin = monotonic()
-        self.deadline = min(begin + TIMEOUT, self.dispatcher.deadline)
+        self.deadline = min(begin + TIMEOUT, self.dispatcher.deadline, self.dispatcher.limit)
         status, answer, ends = 0, b"", None
         try:
             status, answer = self.request([parts for _, _, parts in batch])
@@ -2042,9 +2043,10 @@ def _send_all(uris: list[str], timeout: float) -> bool:
     """Push all, and end as a program does, within *timeout* seconds; True if all were delivered."""
     global TIMEOUT, EXIT_TIMEOUT
     TIMEOUT, EXIT_TIMEOUT = timeout, 0.0
+    _own_dispatcher().limit = monotonic() + timeout
     for uri in uris:
         push(uri)
-    flush(timeout + 0.1)  # seconds more: a request that is out of time says so itself
+    flush(timeout + 0.5)  # seconds more: a request that is out of time says so itself
     _at_exit()
     return stats().sent == len(uris)
 

@@ -560,7 +560,6 @@ DISPUTED = "The URI has a host that browsers read differently; write it as xn--.
         ("http://\u03b2\u03cc\u03bb\u03bf\u03c2.example/secret", DISPUTED),
         ("http://a\u200cb.example/secret", DISPUTED),
         ("http://a\u200db.example/secret", DISPUTED),
-        ("http://\u13a0.example/secret", DISPUTED),  # a letter that has a small one since Unicode 8
         ("http://a\U000e0100.example/secret", DISPUTED),
         ("http://\u0378.example/secret", DISPUTED),  # no character yet
         ("http://fa%C3%9F.example/secret", "The URI has no host, or one that is no valid domain name."),
