@@ -323,12 +323,13 @@ def _seconds(value: Any) -> str:
 
 def _digits(value: Any, kind: Any) -> str:
     """A finite number of any library. Raises TypeError for what is more than one number."""
-    if _is(kind, "numpy", "timedelta64") or _is(kind, "numpy", "complexfloating"):
-        raise ValueError  # they are more than their float tells
     if hasattr(kind, "__index__"):
         return int.__repr__(kind.__index__(value))
-    number = value if _is(kind, "decimal", "Decimal") else kind.__float__(value)
-    if number - number != 0:
+    more = _is(kind, "numpy", "timedelta64") or _is(
+        kind, "numpy", "complexfloating"
+    )  # than their float tells
+    number = value if more or _is(kind, "decimal", "Decimal") else kind.__float__(value)
+    if more or number - number != 0:
         raise ValueError
     return str(number)
 

@@ -132,7 +132,8 @@ class Matomo:
     def invalid(self, params: dict[str, str], posted: bool) -> bool:
         """Whether Matomo answers 400, or skips it in bulk."""
         token = params.get("token_auth")
-        old = float(params.get("cdt", time())) < time() - 86_400
+        cdt = params.get("cdt", "")
+        old = cdt.isdigit() and int(cdt) < time() - 86_400
         if params.get("idsite") != "1" or "rec" not in params:
             return True
         if len(params.get("cid", "x" * 16)) != 16 or params.get("e_c") == "":

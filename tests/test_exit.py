@@ -418,10 +418,12 @@ import signal
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 mask = {signal.SIGPIPE} if sys.argv[2] == "True" else set()
 signal.pthread_sigmask(signal.SIG_BLOCK, mask)
+for blocked in mask:
+    signal.raise_signal(blocked)  # the program's own, which waits
 for number in range(20):
     givenotice.push(f"{sys.argv[1]}/{'x' * 1_000_000 * (number % 6)}")
     givenotice.flush(30)
-assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask == signal.sigpending()
 print(givenotice.stats().failed)
 """,
             base.replace("http", scheme),

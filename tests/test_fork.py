@@ -246,6 +246,44 @@ for number in range(3):
     assert targets(origin) == Counter({"/parent": 3, "/child": 3})
 
 
+def test_a_fork_beside_a_log_handler_that_does_not_end_waits_for_a_moment_only(origin: Origin) -> None:
+    ended = run(
+        HEAD
+        + """
+import logging
+from time import monotonic
+stuck, gate = threading.Event(), threading.Event()
+
+class Stuck(logging.Handler):
+    def emit(self, record):
+        stuck.set()
+        gate.wait(30)
+
+def work():
+    Stuck.emit = lambda *_: None
+    givenotice.push(f"{base}/child")
+
+logging.basicConfig(handlers=[Stuck()], level=logging.DEBUG)
+givenotice.push("no URI")
+assert stuck.wait(30)
+givenotice.push("no URI")
+begin = monotonic()
+pid = os.fork()
+took = monotonic() - begin
+if not pid:
+    work()
+    sys.exit()
+print(os.waitpid(pid, 0)[1], took < 1)
+gate.set()
+givenotice.push(f"{base}/parent")
+""",
+        origin.base,
+        options=QUIETLY,
+    )
+    check(ended, "0 True\n")
+    assert targets(origin) == {"/child": 1, "/parent": 1}
+
+
 def test_a_flush_goes_on_while_others_fork(origin: Origin) -> None:
     ended = run(
         HEAD

@@ -332,11 +332,12 @@ INVALID = {
     "an event without a category": "&e_c=&e_a=x",
     "an old time without a token": "&cdt=1000000000",
 }
+MALFORMED = {"a time that is none, and no digits": "&cid=abc&cdt=soon"}
 
 
 @pytest.mark.parametrize("transaction", [True, False], ids=["roll-back", "none"])
 @pytest.mark.parametrize("count", [1, 5])
-@pytest.mark.parametrize("kind", INVALID.values(), ids=INVALID)
+@pytest.mark.parametrize("kind", [*INVALID.values(), *MALFORMED.values()], ids=[*INVALID, *MALFORMED])
 def test_invalid_events_before_a_poisonous_one_make_nothing_twice(
     matomo: Matomo, kind: str, count: int, transaction: bool
 ) -> None:
