@@ -352,6 +352,22 @@ def test_invalid_events_before_a_poisonous_one_make_nothing_twice(
     assert set(behind(20)) <= set(stored)
 
 
+def test_events_of_a_time_that_cannot_be_read_are_not_sent_twice_beside_poison(
+    matomo: Matomo,
+) -> None:
+    matomo.transaction = False
+    for end in "", POISON["a number without end"]:
+        uris = [
+            matomo.uri(f"{number}{'b' * bool(end)}", "&cdt=soon" + end * (number == 10))
+            for number in range(20)
+        ]
+        sent, failed, dropped = deliver(matomo, uris)
+        assert (sent + failed, dropped) == (20, 0)
+        assert bool(failed) == bool(end)
+    assert Counter(matomo.stored).pop("first") == 2
+    assert set(Counter(name for name in matomo.stored if name != "first").values()) == {1}
+
+
 @pytest.mark.parametrize("transaction", [True, False], ids=["roll-back", "none"])
 @pytest.mark.parametrize("place", [1, 5, 50])
 def test_a_poisonous_event_among_several_tokens_loses_none_behind_it(
