@@ -356,11 +356,9 @@ def test_events_of_a_time_that_cannot_be_read_are_not_sent_twice_beside_poison(
     matomo: Matomo,
 ) -> None:
     matomo.transaction = False
-    for end in "", POISON["a number without end"]:
-        uris = [
-            matomo.uri(f"{number}{'b' * bool(end)}", "&cdt=soon" + end * (number == 10))
-            for number in range(20)
-        ]
+    for word, end in ("a", ""), ("b", POISON["a number without end"]):
+        uris = [matomo.uri(f"{word}{number}", "&cdt=soon") for number in range(20)]
+        uris[10] += end
         sent, failed, dropped = deliver(matomo, uris)
         assert (sent + failed, dropped) == (20, 0)
         assert bool(failed) == bool(end)
