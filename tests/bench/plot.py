@@ -22,7 +22,7 @@ def bars(part: Any, title: str, values: dict[str, tuple[float, str]], log: bool)
     part.suptitle(title, x=0.02, ha="left", fontsize=10)  # above the names, too
     drawn = axes.barh(names, [value for _, (value, _) in ordered], color=colors)
     axes.bar_label(drawn, [text for _, (_, text) in ordered], padding=3, fontsize=8)
-    axes.margins(x=0.5)
+    axes.margins(x=0.65)  # room for the texts
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_xscale("log" if log else "linear")
     axes.tick_params(labelsize=8)
@@ -36,7 +36,7 @@ def main(results: Path, svg: Path) -> None:
     pyplot: Any = import_module("matplotlib.pyplot")
     figures = report.Figures(json.loads(results.read_text())["cells"])
     drawn = pyplot.figure(figsize=(13, 3.8), layout="constrained")
-    push, imported, ended = drawn.subfigures(1, 3)
+    push, imported, ended = drawn.subfigures(1, 3, width_ratios=(1, 1, 1.25))
     bars(push, "A push, in the caller\n(median, log scale)", report.push_times(figures), True)
     bars(imported, "An import\n(over the bare interpreter)", report.import_times(figures), False)
     title = "1,000 events, 100 ms server: from the last push\nto the exit (log scale), and how many arrived"
