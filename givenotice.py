@@ -40,6 +40,7 @@ from time import monotonic, process_time, sleep, strftime, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from decimal import Decimal
     from enum import Enum
@@ -215,8 +216,8 @@ def _idna(name: str) -> str:
 def _encode(text: str) -> str:
     """Percent-encode what a URI cannot hold; what is encoded already stays as it is."""
     data = _utf8(text, "The URI")
-    if not data.translate(None, _IN_URI):  # most often
-        return data.decode()
+    if b"%" not in data:
+        return _quote(data, _IN_URI)
     head, *pieces = data.split(b"%")
     encoded = [("%" if piece[:2] in _DECODED else "%25") + _quote(piece, _IN_URI) for piece in pieces]
     return "".join([_quote(head, _IN_URI), *encoded])
@@ -325,9 +326,8 @@ def _digits(value: Any, kind: Any) -> str:
     """A finite number of any library. Raises TypeError for what is more than one number."""
     if hasattr(kind, "__index__"):
         return int.__repr__(kind.__index__(value))
-    more = _is(kind, "numpy", "timedelta64") or _is(
-        kind, "numpy", "complexfloating"
-    )  # than their float tells
+    # These are more than their float tells.
+    more = _is(kind, "numpy", "timedelta64") or _is(kind, "numpy", "complexfloating")
     number = value if more or _is(kind, "decimal", "Decimal") else kind.__float__(value)
     if more or number - number != 0:
         raise ValueError
@@ -420,9 +420,7 @@ def _values(query: str) -> dict[str, str]:
 
 def _refused(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What Matomo would skip as invalid: the names of parameters, each with a sentence about it."""
-    for name in ("cid", "_id"):
-        if name in values and _needed(values[name], *_REFERENCE[name]):
-            yield name, f"must {_needed(values[name], *_REFERENCE[name])}"
+    yield from _misfits(values, ("cid", "_id"))
     for name in ("e_c", "e_a"):
         if values.keys() & {"e_c", "e_a"} and not values.get(name):
             yield name, "must not be empty: an event has both e_c and e_a"
@@ -435,10 +433,7 @@ def _refused(values: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 def _changed(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What Matomo would store as something else, or fail at; as in `_refused`."""
-    for name, reference in _REFERENCE.items():
-        needed = _needed(values[name], *reference) if name in values else ""
-        if needed:
-            yield name, f"must {needed}"
+    yield from _misfits(values, _REFERENCE)
     actions = [name for name in _ACTIONS if values.get(name)]
     if values.get("c_i") and actions[:1] in (["link"], ["download"]):  # a click on content has both
         actions = [name for name in actions if name != "c_n"]
@@ -451,6 +446,14 @@ def _changed(values: dict[str, str]) -> Iterator[tuple[str, str]]:
         yield name, "must be seconds, and not in the future; Matomo would use the current time"
     if age >= _OLDEST:
         yield name, "is older than 20 years; Matomo would use the current time"
+
+
+def _misfits(values: dict[str, str], names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Which of the parameters do not fit the reference; as in `_refused`."""
+    for name in names:
+        needed = _needed(values[name], *_REFERENCE[name]) if name in values else ""
+        if needed:
+            yield name, f"must {needed}"
 
 
 def _needed(text: str, kind: object, least: float, most: float) -> str:
